@@ -1,0 +1,272 @@
+//! Replies: code, enhanced status and text (RFC 5321 §4.2, RFC 2034, RFC 3463), and the ones the
+//! protocol itself decides.
+//!
+//! The class of the enhanced status comes from the code, so the two never disagree. Text from
+//! outside enters through [`Reply::quoting`] only: no octet of it can end a line.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use bytes::BytesMut;
+
+/// What the server answers to one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    code: u16,
+    /// Subject and detail of the enhanced status; greeting and EHLO replies have none (RFC 2034 §4).
+    status: Option<(u16, u16)>,
+    /// Printable; several lines are separated by LF.
+    text: Cow<'static, str>,
+}
+
+impl Reply {
+    /// A reply with an enhanced status `<class of the code>.<subject>.<detail>`.
+    pub const fn new(code: u16, subject: u16, detail: u16, text: &'static str) -> Self {
+        Self {
+            code,
+            status: Some((subject, detail)),
+            text: Cow::Borrowed(text),
+        }
+    }
+
+    /// A reply without enhanced status: greetings, challenges, 354.
+    pub fn plain(code: u16, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            status: None,
+            text: text.into(),
+        }
+    }
+
+    /// The same code and status with other words, some of which may come from outside: what is not
+    /// printable ASCII becomes a `?`, and the text is cut at 400 octets.
+    #[must_use]
+    pub fn quoting(&self, text: &str) -> Self {
+        Self {
+            code: self.code,
+            status: self.status,
+            text: Cow::Owned(printable(text, MAX_TEXT)),
+        }
+    }
+
+    pub const fn code(&self) -> u16 {
+        self.code
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// 2yz and 3yz: the command was taken.
+    pub const fn is_positive(&self) -> bool {
+        self.code < 400
+    }
+
+    /// 4yz: the same command may be taken later.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self.code, 400..=499)
+    }
+
+    /// 5yz: the same command will not be taken.
+    pub const fn is_permanent(&self) -> bool {
+        self.code >= 500
+    }
+
+    /// 421: the session is over (RFC 5321 §3.8).
+    pub const fn closes(&self) -> bool {
+        self.code == 421
+    }
+
+    /// Writes all lines, each with the code and ended by CRLF.
+    pub fn write(&self, out: &mut BytesMut) {
+        let mut lines = self.text.split('\n').peekable();
+        while let Some(line) = lines.next() {
+            let mark = if lines.peek().is_some() { '-' } else { ' ' };
+            // Writing to a BytesMut cannot fail: it grows.
+            let _ = match self.status {
+                Some((subject, detail)) => {
+                    let class = self.code / 100;
+                    write!(
+                        out,
+                        "{}{mark}{class}.{subject}.{detail} {line}\r\n",
+                        self.code
+                    )
+                }
+                None => write!(out, "{}{mark}{line}\r\n", self.code),
+            };
+        }
+    }
+
+    /// Reads one whole reply, as [`Reply::write`] prints it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut code = None;
+        let mut status = None;
+        let mut lines = Vec::new();
+        let mut rest = text.strip_suffix("\r\n")?.split("\r\n").peekable();
+        while let Some(line) = rest.next() {
+            let (digits, line) = line.split_at_checked(3)?;
+            let number: u16 = digits.parse().ok()?;
+            let mark = if rest.peek().is_some() { '-' } else { ' ' };
+            let line = line.strip_prefix(mark)?;
+            let (found, line) = match enhanced(line, number) {
+                Some((found, line)) => (Some(found), line),
+                None => (None, line),
+            };
+            if *code.get_or_insert(number) != number || *status.get_or_insert(found) != found {
+                return None;
+            }
+            lines.push(line);
+        }
+        Some(Self {
+            code: code?,
+            status: status?,
+            text: Cow::Owned(lines.join("\n")),
+        })
+    }
+}
+
+/// Takes `5.1.1 ` off a line, where its class is that of the code.
+fn enhanced(line: &str, code: u16) -> Option<((u16, u16), &str)> {
+    let (status, rest) = line.split_once(' ')?;
+    let mut numbers = status.split('.').map(str::parse::<u16>);
+    let mut next = || numbers.next()?.ok();
+    let (class, subject, detail) = (next()?, next()?, next()?);
+    (class == code / 100 && next().is_none()).then_some(((subject, detail), rest))
+}
+
+/// Printable ASCII of at most `limit` octets; anything else becomes a `?`.
+pub fn printable(text: &str, limit: usize) -> String {
+    let keep = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
+    text.chars().take(limit).map(keep).collect()
+}
+
+/// RFC 5321 §4.5.3.1.5 allows 512 octets with the code.
+const MAX_TEXT: usize = 400;
+
+// What the protocol decides by itself. Everything else is in `ingress::smtp::replies`.
+pub static CLOSING: Reply = Reply::new(221, 0, 0, "Bye");
+pub static AUTHENTICATED: Reply = Reply::new(235, 7, 0, "Authentication successful");
+pub static OK: Reply = Reply::new(250, 0, 0, "Ok");
+pub static SENDER_OK: Reply = Reply::new(250, 1, 0, "Ok");
+pub static RECIPIENT_OK: Reply = Reply::new(250, 1, 5, "Ok");
+pub static STARTTLS_READY: Reply = Reply::new(220, 0, 0, "Ready to start TLS");
+pub static CANNOT_VERIFY: Reply = Reply::new(252, 0, 0, "Cannot verify; send a message and see");
+pub static HELP: Reply = Reply::new(
+    214,
+    0,
+    0,
+    "EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\n\
+     Submission only (RFC 6409): STARTTLS, then AUTH, then MAIL",
+);
+
+pub static TIMED_OUT: Reply = Reply::new(421, 4, 2, "Idle for too long, closing");
+pub static SHUTTING_DOWN: Reply = Reply::new(421, 3, 2, "Shutting down, please connect again");
+pub static NOT_SMTP: Reply = Reply::new(421, 7, 0, "This is an SMTP server, closing");
+pub static EARLY_OCTETS: Reply = Reply::new(421, 5, 0, "Octets behind STARTTLS, closing");
+pub static TOO_MANY_ERRORS: Reply =
+    Reply::new(421, 7, 0, "Too many errors (limits.errors), closing");
+
+pub static LINE_TOO_LONG: Reply = Reply::new(500, 5, 2, "Line too long");
+pub static AUTH_LINE_TOO_LONG: Reply =
+    Reply::new(500, 5, 6, "Authentication exchange line too long");
+pub static NOT_TEXT: Reply = Reply::new(500, 5, 2, "Not a line of text that ends in CRLF");
+pub static UNKNOWN_COMMAND: Reply = Reply::new(500, 5, 2, "Unknown command");
+pub static NOT_IMPLEMENTED: Reply = Reply::new(502, 5, 1, "Command not implemented");
+pub static BAD_ARGUMENT: Reply = Reply::new(501, 5, 2, "Bad argument");
+pub static BAD_PARAMETER: Reply = Reply::new(501, 5, 4, "Bad parameter value");
+pub static UNKNOWN_PARAMETER: Reply = Reply::new(555, 5, 4, "Parameter not supported");
+pub static BAD_SENDER: Reply = Reply::new(501, 1, 7, "Bad sender address");
+pub static SENDER_NOT_QUALIFIED: Reply =
+    Reply::new(554, 1, 8, "Sender domain is not fully qualified");
+pub const SENDER_NEEDS_UTF8: Reply = Reply::new(550, 6, 7, "Address needs the SMTPUTF8 parameter");
+pub static BAD_RECIPIENT: Reply = Reply::new(501, 1, 3, "Bad recipient address");
+pub static RECIPIENT_NOT_QUALIFIED: Reply =
+    Reply::new(554, 1, 2, "Recipient domain is not fully qualified");
+pub const RECIPIENT_NEEDS_UTF8: Reply =
+    Reply::new(553, 6, 7, "Address needs the SMTPUTF8 parameter");
+pub static UNKNOWN_MECHANISM: Reply =
+    Reply::new(504, 5, 4, "Mechanism not supported; use PLAIN or LOGIN");
+pub static BAD_ENCODING: Reply = Reply::new(501, 5, 2, "Cannot decode the authentication exchange");
+pub static BAD_CREDENTIALS: Reply = Reply::new(535, 7, 8, "Authentication credentials invalid");
+pub static AUTH_CANCELLED: Reply = Reply::new(501, 7, 0, "Authentication cancelled");
+
+pub static TOO_MANY_RECIPIENTS: Reply = Reply::new(
+    452,
+    5,
+    3,
+    "Too many recipients (limits.recipients); send the rest in another message",
+);
+pub static TOO_LARGE: Reply = Reply::new(552, 3, 4, "Message exceeds the size limit");
+pub static LONE_LINE_BREAK: Reply = Reply::new(
+    550,
+    5,
+    2,
+    "Lone CR or LF in the message (smtp.lone_newlines), closing",
+);
+
+pub static OUT_OF_ORDER: Reply = Reply::new(503, 5, 1, "Bad sequence of commands");
+pub static GREETING_FIRST: Reply = Reply::new(503, 5, 1, "Send EHLO first");
+pub static TRANSACTION_OPEN: Reply =
+    Reply::new(503, 5, 1, "A transaction is open; finish it or send RSET");
+pub static MAIL_FIRST: Reply = Reply::new(503, 5, 1, "Send MAIL first");
+pub static NO_RECIPIENT: Reply = Reply::new(554, 5, 1, "No valid recipients");
+pub static TLS_ACTIVE: Reply = Reply::new(503, 5, 1, "TLS is active already");
+pub static ALREADY_AUTHENTICATED: Reply = Reply::new(503, 5, 1, "Already authenticated");
+pub static TLS_FIRST: Reply = Reply::new(530, 7, 0, "Must issue a STARTTLS command first");
+pub static AUTHENTICATE_FIRST: Reply = Reply::new(530, 7, 0, "Authentication required");
+pub static TLS_FOR_AUTH: Reply = Reply::new(
+    538,
+    7,
+    11,
+    "Encryption required for the requested authentication mechanism",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn print(reply: &Reply) -> String {
+        let mut out = BytesMut::new();
+        reply.write(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_class_of_the_status_is_that_of_the_code() {
+        assert_eq!(
+            print(&TOO_LARGE),
+            "552 5.3.4 Message exceeds the size limit\r\n"
+        );
+        assert_eq!(print(&OK), "250 2.0.0 Ok\r\n");
+    }
+
+    #[test]
+    fn every_line_of_a_long_reply_carries_code_and_status() {
+        let text = print(&HELP);
+        assert!(text.starts_with("214-2.0.0 EHLO"), "{text}");
+        assert!(text.contains("\r\n214 2.0.0 Submission"), "{text}");
+    }
+
+    #[test]
+    fn text_from_outside_cannot_end_a_line() {
+        let reply = OK.quoting("a\r\n250 b\0\u{2028}é");
+        assert_eq!(print(&reply), "250 2.0.0 a??250 b???\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_what_was_printed_gives_the_same_reply(
+            code in 200u16..600, status in proptest::option::of((0u16..8, 0u16..30)),
+            lines in proptest::collection::vec("[a-zA-Z][ -~]{0,30}", 1..4)
+        ) {
+            let reply = Reply { code, status, text: Cow::Owned(lines.join("\n")) };
+            prop_assert_eq!(Reply::parse(&print(&reply)), Some(reply));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,40}(\r\n)?") {
+            let _ = Reply::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,653 @@
+//! The server side of one SMTP session (RFC 5321, 3207, 4954, 2920), without I/O.
+//!
+//! Octets go in through [`Session::receive`]; [`Session::step`] says what to do next. Whatever the
+//! protocol cannot decide is a [`Question`]; its answer is the reply to send, and a positive reply
+//! moves the session on. How the octets were cut into reads never changes what comes out, save
+//! behind STARTTLS and a refused DATA, where octets that came along show a broken or hostile peer.
+//!
+//! Invariants: an envelope exists in a transaction only; TLS makes the session forget everything
+//! said before; nothing comes after [`Step::Close`].
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::smtp::address::{ForwardPath, PathError, ReversePath};
+use crate::smtp::command::{Command, SyntaxError, is_not_smtp};
+use crate::smtp::envelope::Envelope;
+use crate::smtp::framing::{DataError, DataFramer, Line, LineFramer, LoneNewlines};
+use crate::smtp::parameter::{MailParameters, ParameterError};
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::sasl::{Credentials, Exchange, Progress, SaslError};
+
+/// What the driver must do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Write these octets; replies to pipelined commands come as one.
+    Send(Bytes),
+    /// Read, then [`Session::receive`].
+    Receive,
+    /// Decide, then [`Session::answer`].
+    Ask(Question),
+    /// Do the TLS handshake, then [`Session::tls_established`].
+    StartTls,
+    /// The session is over.
+    Close,
+}
+
+/// What the protocol cannot decide.
+pub enum Question {
+    /// Are these good? 235 says so.
+    Authenticate(Credentials),
+    /// May a transaction start? 250 says so.
+    Mail(ReversePath, MailParameters),
+    /// Is this recipient taken? 250 says so.
+    Rcpt(ForwardPath),
+    /// May the mail data come? 354 says so.
+    Data,
+    /// Take this message: any reply ends the transaction.
+    Message(Envelope, Bytes),
+}
+
+/// Names the question only: it carries credentials and content.
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Authenticate(_) => "Authenticate",
+            Self::Mail(..) => "Mail",
+            Self::Rcpt(_) => "Rcpt",
+            Self::Data => "Data",
+            Self::Message(..) => "Message",
+        })
+    }
+}
+
+/// What the session waits for when it says [`Step::Receive`]; each has a patience of its own
+/// (RFC 5321 §4.5.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    Command,
+    MailData,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Quit,
+    TimedOut,
+    Draining,
+    Errors,
+    /// The peer speaks HTTP, or TLS without STARTTLS.
+    NotSmtp,
+    /// Octets behind STARTTLS or behind a refused DATA.
+    EarlyOctets,
+    LoneLineBreak,
+    /// An answer was 421.
+    Refused,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// Neither there nor offered.
+    Off,
+    Offered,
+    Established,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    /// MAIL needs AUTH first (RFC 6409 §4.3).
+    Required,
+    /// Who this is was known when the connection came.
+    Waived,
+}
+
+/// What is the same for all sessions of a listener.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name in the banner and in the EHLO reply.
+    pub hostname: String,
+    pub lone_newlines: LoneNewlines,
+    pub limits: Limits,
+}
+
+/// Bounds of one session; 0 means none, save for the command line.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Octets of a command with its line break (RFC 5321 §4.5.3.1.4).
+    pub command_line: usize,
+    /// Octets of a message as SIZE counts them (RFC 1870).
+    pub message_size: u64,
+    /// Recipients of a transaction (RFC 5321 §4.5.3.1.8 asks for at least 100).
+    pub recipients: usize,
+    /// The error that ends the session.
+    pub errors: u32,
+}
+
+/// The name a client gave in EHLO or HELO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    pub name: String,
+    pub esmtp: bool,
+}
+
+enum Phase {
+    /// No EHLO yet, or none since TLS.
+    Greeting,
+    Ready,
+    Authenticating(Exchange),
+    Transaction(Envelope),
+    MailData(Envelope, DataFramer),
+    TlsHandshake,
+    Closing,
+}
+
+/// A question that waits for its answer, with what a positive one needs.
+enum Asked {
+    Authenticate,
+    Mail(ReversePath, MailParameters),
+    Rcpt(ForwardPath),
+    Data,
+    Message,
+}
+
+/// What outlives a transaction.
+struct Peer {
+    tls: Tls,
+    authentication: Authentication,
+    authenticated: bool,
+    greeting: Option<Greeting>,
+    errors: u32,
+}
+
+pub struct Session {
+    settings: Arc<Settings>,
+    phase: Phase,
+    peer: Peer,
+    input: BytesMut,
+    lines: LineFramer,
+    output: BytesMut,
+    question: Option<Question>,
+    asked: Option<Asked>,
+    draining: bool,
+    ending: Option<Ending>,
+}
+
+impl Session {
+    pub fn new(settings: Arc<Settings>, tls: Tls, authentication: Authentication) -> Self {
+        let mut session = Self {
+            phase: Phase::Greeting,
+            peer: Peer {
+                tls,
+                authentication,
+                authenticated: false,
+                greeting: None,
+                errors: 0,
+            },
+            input: BytesMut::new(),
+            lines: LineFramer::default(),
+            output: BytesMut::new(),
+            question: None,
+            asked: None,
+            draining: false,
+            ending: None,
+            settings,
+        };
+        let banner = format!("{} ESMTP smtp-gateway", session.settings.hostname);
+        session.reply(&Reply::plain(220, banner));
+        session
+    }
+
+    /// Takes octets that were read. Mail data goes straight to its framer, without a stop in the
+    /// input buffer.
+    pub fn receive(&mut self, mut octets: &[u8]) {
+        if let (Phase::MailData(_, framer), true) = (&mut self.phase, self.input.is_empty()) {
+            framer.push(&mut octets);
+        }
+        if !matches!(self.phase, Phase::Closing) {
+            self.input.extend_from_slice(octets);
+        }
+    }
+
+    /// Says what to do next. Call it until it says [`Step::Receive`], and again after every input.
+    pub fn step(&mut self) -> Step {
+        loop {
+            let asking = self.question.is_some() || self.asked.is_some();
+            let busy = matches!(self.phase, Phase::MailData(..) | Phase::TlsHandshake);
+            if self.draining && !asking && !busy {
+                self.draining = false;
+                self.close_with(&reply::SHUTTING_DOWN, Ending::Draining);
+            }
+            match &self.phase {
+                Phase::Closing => return self.flush_or(Step::Close),
+                Phase::TlsHandshake => return self.flush_or(Step::StartTls),
+                _ => {}
+            }
+            if self.output.len() >= FLUSH_AT {
+                return self.flush_or(Step::Receive);
+            }
+            if let Some(question) = self.question.take() {
+                return self.ask(question);
+            }
+            if self.asked.is_some() || !self.advance() {
+                return self.flush_or(Step::Receive);
+            }
+        }
+    }
+
+    /// Answers the question that was asked last. 421 ends the session whatever was asked.
+    pub fn answer(&mut self, reply: &Reply) {
+        let Some(asked) = self.asked.take() else {
+            return;
+        };
+        if reply.closes() {
+            self.close_with(reply, Ending::Refused);
+            return;
+        }
+        match asked {
+            Asked::Authenticate if reply.is_positive() => self.peer.authenticated = true,
+            Asked::Authenticate if reply.is_permanent() => return self.error(reply),
+            Asked::Mail(path, parameters) if reply.is_positive() => {
+                self.phase = Phase::Transaction(Envelope::new(path, parameters));
+            }
+            Asked::Rcpt(path) if reply.is_positive() => {
+                if let Phase::Transaction(envelope) = &mut self.phase {
+                    envelope.add_recipient(path);
+                }
+            }
+            Asked::Data if reply.is_positive() => self.start_mail_data(),
+            Asked::Data if self.closed_for_early_octets(reply) => return,
+            _ => {}
+        }
+        self.reply(reply);
+    }
+
+    /// Tells the session that the handshake is done: it forgets what was said in clear
+    /// (RFC 3207 §4.2).
+    pub fn tls_established(&mut self) {
+        if !matches!(self.phase, Phase::TlsHandshake) {
+            return;
+        }
+        self.input.clear();
+        self.lines = LineFramer::default();
+        self.phase = Phase::Greeting;
+        self.peer.tls = Tls::Established;
+        self.peer.authenticated = false;
+        self.peer.greeting = None;
+    }
+
+    /// Tells the session that what it waited for did not come in time.
+    pub fn timed_out(&mut self) {
+        self.close_with(&reply::TIMED_OUT, Ending::TimedOut);
+    }
+
+    /// Asks the session to end at the next point where no message is in flight.
+    pub fn draining(&mut self) {
+        self.draining = true;
+    }
+
+    pub fn waiting_for(&self) -> Wait {
+        match self.phase {
+            Phase::MailData(..) => Wait::MailData,
+            _ => Wait::Command,
+        }
+    }
+
+    pub fn greeting(&self) -> Option<&Greeting> {
+        self.peer.greeting.as_ref()
+    }
+
+    /// The protocol as `Received` fields name it (RFC 3848).
+    pub fn protocol(&self) -> &'static str {
+        let esmtp = self.greeting().is_some_and(|greeting| greeting.esmtp);
+        let tls = self.peer.tls == Tls::Established;
+        match (esmtp, tls, self.peer.authenticated) {
+            (false, ..) => "SMTP",
+            (true, true, true) => "ESMTPSA",
+            (true, true, false) => "ESMTPS",
+            (true, false, true) => "ESMTPA",
+            (true, false, false) => "ESMTP",
+        }
+    }
+
+    /// Why the session ended, once it has.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// Octets that the session holds: input, output and mail data.
+    pub fn buffered(&self) -> usize {
+        let content = match &self.phase {
+            Phase::MailData(_, framer) => framer.buffered(),
+            _ => 0,
+        };
+        content
+            .saturating_add(self.input.len())
+            .saturating_add(self.output.len())
+    }
+
+    /// Makes what progress the input allows; false when more is needed.
+    fn advance(&mut self) -> bool {
+        if matches!(self.phase, Phase::MailData(..)) {
+            return self.mail_data();
+        }
+        let authenticating = matches!(self.phase, Phase::Authenticating(_));
+        if !authenticating && self.lines.is_at_line_start() && is_not_smtp(&self.input) {
+            self.close_with(&reply::NOT_SMTP, Ending::NotSmtp);
+            return true;
+        }
+        let limit = if authenticating || is_auth(&self.input) {
+            AUTH_LINE.max(self.settings.limits.command_line)
+        } else {
+            self.settings.limits.command_line
+        };
+        match self.lines.next(&mut self.input, limit) {
+            None => return false,
+            Some(Err(fault)) => {
+                if authenticating {
+                    self.phase = Phase::Ready;
+                }
+                let auth = fault.limit > self.settings.limits.command_line;
+                self.error(if auth {
+                    &reply::AUTH_LINE_TOO_LONG
+                } else {
+                    &reply::LINE_TOO_LONG
+                });
+            }
+            Some(Ok(line)) => self.line(&line),
+        }
+        true
+    }
+
+    fn line(&mut self, line: &Line) {
+        // Old applications end lines by LF alone (FIELD: printers); where lone line breaks are
+        // refused in mail data, they are refused here too.
+        if line.lone_lf && self.settings.lone_newlines == LoneNewlines::Refuse {
+            if matches!(self.phase, Phase::Authenticating(_)) {
+                self.phase = Phase::Ready;
+            }
+            return self.error(&reply::NOT_TEXT);
+        }
+        match std::mem::replace(&mut self.phase, Phase::Ready) {
+            Phase::Authenticating(exchange) => self.progress(exchange.respond(&line.octets)),
+            phase => {
+                self.phase = phase;
+                match Command::parse(&line.octets) {
+                    Ok(command) => self.command(command),
+                    Err(SyntaxError::NotSmtp) => {
+                        self.close_with(&reply::NOT_SMTP, Ending::NotSmtp);
+                    }
+                    Err(error) => self.error(syntax_reply(error)),
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Ehlo(name) => self.greet(name, true),
+            Command::Helo(name) => self.greet(name, false),
+            Command::StartTls => self.starttls(),
+            Command::Auth(mechanism, initial) => match self.auth_refusal() {
+                Some(refusal) => self.error(refusal),
+                None => self.progress(Exchange::start(mechanism, initial.as_ref())),
+            },
+            Command::Mail(path, parameters) => self.mail(path, parameters),
+            Command::Rcpt(path) => self.rcpt(path),
+            Command::Data => self.data(),
+            Command::Rset => {
+                if matches!(self.phase, Phase::Transaction(_)) {
+                    self.phase = Phase::Ready;
+                }
+                self.reply(&reply::OK);
+            }
+            Command::Noop => self.reply(&reply::OK),
+            Command::Vrfy => self.reply(&reply::CANNOT_VERIFY),
+            Command::Help => self.reply(&reply::HELP),
+            Command::Quit => self.close_with(&reply::CLOSING, Ending::Quit),
+        }
+    }
+
+    /// EHLO or HELO; in a transaction it is a RSET too (RFC 5321 §4.1.4).
+    fn greet(&mut self, name: String, esmtp: bool) {
+        self.peer.greeting = Some(Greeting { name, esmtp });
+        self.phase = Phase::Ready;
+        let mut text = self.settings.hostname.clone();
+        if esmtp {
+            self.extensions(&mut text);
+        }
+        self.reply(&Reply::plain(250, text));
+    }
+
+    fn extensions(&self, text: &mut String) {
+        let limits = self.settings.limits;
+        text.push_str("\nPIPELINING\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES");
+        // Writing to a String cannot fail. SIZE 0 says that there is no limit (RFC 1870 §4).
+        let _ = write!(text, "\nSIZE {}", limits.message_size);
+        if limits.recipients != 0 {
+            let _ = write!(text, "\nLIMITS RCPTMAX={}", limits.recipients);
+        }
+        match self.peer.tls {
+            Tls::Off => {}
+            Tls::Offered => text.push_str("\nSTARTTLS"),
+            Tls::Established => text.push_str("\nAUTH PLAIN LOGIN"),
+        }
+        text.push_str("\nHELP");
+    }
+
+    fn starttls(&mut self) {
+        match self.peer.tls {
+            // Octets that came along were sent in clear, maybe by someone in between, and would be
+            // taken as said under TLS (CVE-2011-0411).
+            Tls::Offered if !self.input.is_empty() => {
+                self.close_with(&reply::EARLY_OCTETS, Ending::EarlyOctets);
+            }
+            Tls::Offered => {
+                self.reply(&reply::STARTTLS_READY);
+                self.phase = Phase::TlsHandshake;
+            }
+            Tls::Established => self.error(&reply::TLS_ACTIVE),
+            Tls::Off => self.error(&reply::NOT_IMPLEMENTED),
+        }
+    }
+
+    fn auth_refusal(&self) -> Option<&'static Reply> {
+        match (&self.phase, self.peer.tls) {
+            (_, Tls::Off | Tls::Offered) => Some(&reply::TLS_FOR_AUTH),
+            (Phase::Greeting, _) => Some(&reply::GREETING_FIRST),
+            (Phase::Transaction(_), _) => Some(&reply::TRANSACTION_OPEN),
+            _ if self.peer.authenticated => Some(&reply::ALREADY_AUTHENTICATED),
+            _ => None,
+        }
+    }
+
+    fn progress(&mut self, progress: Result<Progress, SaslError>) {
+        match progress {
+            Ok(Progress::Challenge(exchange)) => {
+                self.reply(&Reply::plain(334, exchange.challenge()));
+                self.phase = Phase::Authenticating(exchange);
+            }
+            Ok(Progress::Done(credentials)) => {
+                self.question = Some(Question::Authenticate(credentials));
+            }
+            Err(SaslError::Cancelled) => self.error(&reply::AUTH_CANCELLED),
+            Err(SaslError::Encoding) => self.error(&reply::BAD_ENCODING),
+            Err(SaslError::Identity) => self.error(&reply::BAD_CREDENTIALS),
+        }
+    }
+
+    fn mail(&mut self, path: ReversePath, parameters: MailParameters) {
+        let needs_login =
+            self.peer.authentication == Authentication::Required && !self.peer.authenticated;
+        match (&self.phase, self.peer.tls) {
+            (Phase::Greeting, _) => return self.error(&reply::GREETING_FIRST),
+            (Phase::Transaction(_), _) => return self.error(&reply::TRANSACTION_OPEN),
+            (_, Tls::Offered) if needs_login => return self.error(&reply::TLS_FIRST),
+            _ if needs_login => return self.error(&reply::AUTHENTICATE_FIRST),
+            _ => {}
+        }
+        let limit = self.settings.limits.message_size;
+        let ascii = path.mailbox().is_none_or(|mailbox| mailbox.is_ascii());
+        if !ascii && !parameters.smtputf8 {
+            self.reply(&reply::SENDER_NEEDS_UTF8);
+        } else if limit != 0 && parameters.size.is_some_and(|size| size > limit) {
+            self.reply(&reply::TOO_LARGE);
+        } else {
+            self.question = Some(Question::Mail(path, parameters));
+        }
+    }
+
+    fn rcpt(&mut self, path: ForwardPath) {
+        let Phase::Transaction(envelope) = &self.phase else {
+            return self.error(&reply::MAIL_FIRST);
+        };
+        let limit = self.settings.limits.recipients;
+        if !path.mailbox().is_ascii() && !envelope.parameters().smtputf8 {
+            self.reply(&reply::RECIPIENT_NEEDS_UTF8);
+        } else if envelope.recipients().contains(&path) {
+            self.reply(&reply::RECIPIENT_OK);
+        } else if limit != 0 && envelope.recipients().len() >= limit {
+            self.reply(&reply::TOO_MANY_RECIPIENTS);
+        } else {
+            self.question = Some(Question::Rcpt(path));
+        }
+    }
+
+    fn data(&mut self) {
+        let refusal = match &self.phase {
+            Phase::Transaction(envelope) if envelope.recipients().is_empty() => {
+                &reply::NO_RECIPIENT
+            }
+            Phase::Transaction(_) => {
+                self.question = Some(Question::Data);
+                return;
+            }
+            _ => &reply::MAIL_FIRST,
+        };
+        if !self.closed_for_early_octets(refusal) {
+            self.error(refusal);
+        }
+    }
+
+    /// Octets behind a DATA that is refused were mail data for the client, and must not be read as
+    /// commands: they end the session.
+    fn closed_for_early_octets(&mut self, refusal: &Reply) -> bool {
+        if !self.input.is_empty() {
+            self.close_with(refusal, Ending::EarlyOctets);
+        }
+        matches!(self.phase, Phase::Closing)
+    }
+
+    fn start_mail_data(&mut self) {
+        if let Phase::Transaction(envelope) = std::mem::replace(&mut self.phase, Phase::Ready) {
+            let announced = envelope.parameters().size;
+            let framer = DataFramer::new(self.settings.limits.message_size, announced);
+            self.phase = Phase::MailData(envelope, framer);
+        }
+    }
+
+    /// Takes mail data from the input; false when its end has not come yet.
+    fn mail_data(&mut self) -> bool {
+        let Phase::MailData(envelope, mut framer) =
+            std::mem::replace(&mut self.phase, Phase::Ready)
+        else {
+            return false;
+        };
+        framer.push(&mut self.input);
+        if !framer.is_complete() {
+            self.phase = Phase::MailData(envelope, framer);
+            return false;
+        }
+        match framer.finish(self.settings.lone_newlines) {
+            Ok(content) => self.question = Some(Question::Message(envelope, content)),
+            Err(DataError::TooLarge) => self.reply(&reply::TOO_LARGE),
+            Err(DataError::LoneLineBreak) => {
+                self.close_with(&reply::LONE_LINE_BREAK, Ending::LoneLineBreak);
+            }
+        }
+        true
+    }
+
+    fn ask(&mut self, question: Question) -> Step {
+        // These two take their time: earlier replies go out first. The others are answered at
+        // once, and their replies travel together (RFC 2920 §3.2).
+        let slow = matches!(question, Question::Authenticate(_) | Question::Message(..));
+        if slow && !self.output.is_empty() {
+            self.question = Some(question);
+            return self.flush_or(Step::Receive);
+        }
+        self.asked = Some(match &question {
+            Question::Authenticate(_) => Asked::Authenticate,
+            Question::Mail(path, parameters) => Asked::Mail(path.clone(), parameters.clone()),
+            Question::Rcpt(path) => Asked::Rcpt(path.clone()),
+            Question::Data => Asked::Data,
+            Question::Message(..) => Asked::Message,
+        });
+        Step::Ask(question)
+    }
+
+    fn flush_or(&mut self, step: Step) -> Step {
+        if self.output.is_empty() {
+            step
+        } else {
+            Step::Send(self.output.split().freeze())
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        reply.write(&mut self.output);
+    }
+
+    /// A reply to a fault of the client; the last one it may make ends the session instead.
+    fn error(&mut self, reply: &Reply) {
+        self.peer.errors = self.peer.errors.saturating_add(1);
+        if self.peer.errors == self.settings.limits.errors {
+            self.close_with(&reply::TOO_MANY_ERRORS, Ending::Errors);
+        } else {
+            self.reply(reply);
+        }
+    }
+
+    fn close_with(&mut self, reply: &Reply, ending: Ending) {
+        if self.ending.is_none() {
+            self.reply(reply);
+            self.ending = Some(ending);
+        }
+        self.phase = Phase::Closing;
+        self.input = BytesMut::new();
+        self.question = None;
+        self.asked = None;
+    }
+}
+
+fn syntax_reply(error: SyntaxError) -> &'static Reply {
+    match error {
+        SyntaxError::NotText => &reply::NOT_TEXT,
+        SyntaxError::NotSmtp => &reply::NOT_SMTP,
+        SyntaxError::Unknown => &reply::UNKNOWN_COMMAND,
+        SyntaxError::NotImplemented => &reply::NOT_IMPLEMENTED,
+        SyntaxError::Argument => &reply::BAD_ARGUMENT,
+        SyntaxError::Mechanism => &reply::UNKNOWN_MECHANISM,
+        SyntaxError::ReversePath(PathError::NotQualified) => &reply::SENDER_NOT_QUALIFIED,
+        SyntaxError::ReversePath(_) => &reply::BAD_SENDER,
+        SyntaxError::ForwardPath(PathError::NotQualified) => &reply::RECIPIENT_NOT_QUALIFIED,
+        SyntaxError::ForwardPath(_) => &reply::BAD_RECIPIENT,
+        SyntaxError::Parameter(ParameterError::Unknown) => &reply::UNKNOWN_PARAMETER,
+        SyntaxError::Parameter(ParameterError::Value) => &reply::BAD_PARAMETER,
+    }
+}
+
+fn is_auth(input: &[u8]) -> bool {
+    input
+        .get(..5)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "))
+}
+
+/// RFC 4954 §4: a line of the exchange may be this long.
+const AUTH_LINE: usize = 12_288;
+/// Replies to a flood of pipelined commands leave in pieces of about this size.
+const FLUSH_AT: usize = 4096;
+
+#[cfg(test)]
+mod tests;
