@@ -1,0 +1,114 @@
+//! Log lines: JSON on standard output, readable text on a terminal.
+//!
+//! Every line carries what it is about as fields (`session.id`, `transaction.id`, `account.id`,
+//! `client.addr`, `reply.code`, …). Never in a line: credentials, content, subjects, local parts.
+
+use std::io::{self, IsTerminal as _};
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// DEBUG, INFO, WARNING or ERROR, in any case; or a filter such as `smtp_gateway=debug,h2=info`.
+    pub level: String,
+    pub format: Format,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            level: "INFO".into(),
+            format: Format::Auto,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Pretty on a terminal, JSON elsewhere.
+    Auto,
+    Json,
+    Pretty,
+}
+
+/// Reads the level. A plain level is for this program; the libraries below it then speak only to
+/// warn, since at DEBUG some of them print what goes over the wire.
+///
+/// # Errors
+/// [`ParseError`] when the text is neither a level nor a filter.
+pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    let plain = match level.trim().to_ascii_lowercase().as_str() {
+        "warning" | "warn" => Some("warn"),
+        "trace" => Some("trace"),
+        "debug" => Some("debug"),
+        "info" => Some("info"),
+        "error" => Some("error"),
+        "off" => Some("off"),
+        _ => None,
+    };
+    match plain {
+        Some(plain) => EnvFilter::try_new(format!("warn,smtp_gateway={plain}")),
+        None => EnvFilter::try_new(level),
+    }
+}
+
+/// Starts logging for the whole process.
+///
+/// # Errors
+/// A filter that cannot be read, or logging that was started before.
+pub fn start(config: &Config) -> anyhow::Result<()> {
+    let json = match config.format {
+        Format::Auto => !io::stdout().is_terminal(),
+        Format::Json => true,
+        Format::Pretty => false,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(&config.level)?)
+        .with_target(false);
+    let started = if json {
+        builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init()
+    } else {
+        builder.with_ansi(io::stdout().is_terminal()).try_init()
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        // The place says enough; the text of a panic may quote what came from outside.
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "panic: this is a bug");
+    }));
+    started.map_err(|error| anyhow::anyhow!(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_taken_in_any_case_and_leave_libraries_quiet() {
+        for (level, expected) in [
+            ("DEBUG", "smtp_gateway=debug"),
+            ("Warning", "smtp_gateway=warn"),
+            ("info", "smtp_gateway=info"),
+        ] {
+            let filter = filter(level).unwrap().to_string();
+            assert!(
+                filter.contains(expected) && filter.contains("warn"),
+                "{filter}"
+            );
+        }
+    }
+
+    #[test]
+    fn filter_syntax_is_taken_and_nonsense_is_not() {
+        assert_eq!(filter("h2=trace").unwrap().to_string(), "h2=trace");
+        assert!(filter("smtp_gateway=loud").is_err());
+    }
+}
