@@ -1,0 +1,179 @@
+//! The ways out: a message and its envelope to an [`Outcome`] for each recipient.
+//!
+//! A backend is one of a closed set. None of them knows what the client is told; that is decided
+//! from the outcomes by `submission`.
+
+pub mod http;
+pub mod sandbox;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::delivery::http::Http;
+use crate::delivery::http::provider::CannotCarry;
+use crate::delivery::sandbox::Sandbox;
+use crate::message::content::Content;
+use crate::message::email::Email;
+use crate::message::received::Received;
+use crate::message::structure::Structure;
+use crate::secret::Secret;
+use crate::smtp::envelope::Envelope;
+use crate::smtp::reply::printable;
+use crate::units::Period;
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// For everything outward that one message needs. An application waits for its reply for some
+    /// minutes (RFC 5321 §4.5.3.2.6), often only one.
+    pub deadline: Period,
+    /// What to answer when an API may or may not have taken a message.
+    pub unknown_outcome: UnknownOutcome,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            deadline: Period::seconds(30),
+            unknown_outcome: UnknownOutcome::Defer,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownOutcome {
+    /// The client sends again: at least once.
+    Defer,
+    /// The client is told that it failed: at most once.
+    Refuse,
+}
+
+/// The name of a backend in the settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    /// An email API over HTTP.
+    #[default]
+    Http,
+    /// Nothing leaves: the message and the request that would have been sent stay in memory.
+    Sandbox,
+}
+
+/// A way out.
+#[derive(Debug)]
+pub enum Backend {
+    Http(Http),
+    Sandbox(Arc<Sandbox>),
+}
+
+impl Backend {
+    /// Delivers to each recipient of the envelope; the outcomes are in their order.
+    pub async fn deliver(&self, outgoing: &Arc<Outgoing>, deadline: Instant) -> Vec<Outcome> {
+        match self {
+            Self::Http(http) => http.deliver(outgoing, deadline).await,
+            Self::Sandbox(sandbox) => sandbox.deliver(outgoing),
+        }
+    }
+}
+
+/// A message on its way out, with all that a provider may need of it.
+pub struct Outgoing {
+    pub session_id: String,
+    /// The transaction's id, which the client is told.
+    pub id: String,
+    pub envelope: Envelope,
+    pub content: Content,
+    pub structure: Structure,
+    pub email: Email,
+    pub received: Received,
+    /// The key of the account that submits it, where it has its own.
+    pub api_key: Option<Secret>,
+}
+
+/// What became of a message for one recipient (RFC 3464 §2.3.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Delivered {
+        /// The provider's id, printable and short.
+        id: Quote,
+    },
+    /// It may work later.
+    Deferred {
+        cause: Deferral,
+        reason: Option<Quote>,
+    },
+    /// It will not work.
+    Failed {
+        cause: Failure,
+        reason: Option<Quote>,
+    },
+}
+
+impl Outcome {
+    pub fn deferred(cause: Deferral) -> Self {
+        Self::Deferred {
+            cause,
+            reason: None,
+        }
+    }
+}
+
+/// Why a recipient is deferred. All of these are transient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deferral {
+    /// No connection: name, network, or TLS.
+    Unreachable,
+    /// The time was over before the request had left.
+    TimedOut,
+    /// The API asks for fewer calls.
+    Throttled,
+    /// The API says that it is down for now.
+    Unavailable,
+    /// An answer that is not the API's documented one: a page of something in between, a redirect.
+    NotUnderstood,
+    /// The API refuses the key. An operator can mend that, so mail waits.
+    KeyRefused,
+    /// The account's allowance is used up.
+    Quota,
+    /// The request left and nobody knows what became of it.
+    Unknown,
+}
+
+/// Why a recipient has failed. All of these are permanent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The API refuses this message.
+    Refused,
+    /// The API finds it too large.
+    TooLarge,
+    /// The API's format has no place for something in it.
+    CannotCarry,
+    /// [`Deferral::Unknown`] where a repetition would be worse than a loss.
+    Unknown,
+}
+
+impl From<CannotCarry> for Outcome {
+    fn from(refusal: CannotCarry) -> Self {
+        Self::Failed {
+            cause: Failure::CannotCarry,
+            reason: Some(Quote::new(&refusal.0)),
+        }
+    }
+}
+
+/// Words from outside that may be shown to a client: printable ASCII, at most 200 octets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quote(String);
+
+impl Quote {
+    pub fn new(text: &str) -> Self {
+        Self(printable(text, 200))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

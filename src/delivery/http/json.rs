@@ -1,0 +1,317 @@
+//! The provider `json`: our own documented form, for an API of one's own (`docs/json-api.md`).
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::Value;
+
+use crate::delivery::http::provider::{Answer, CannotCarry, Provider, Request, Response};
+use crate::delivery::http::{Config, HttpError, Requests};
+use crate::delivery::{Deferral, Failure, Outgoing, Quote};
+use crate::message::json::JsonForm;
+use crate::message::raw::RawMessage;
+use crate::secret::Secret;
+
+#[derive(Debug)]
+pub struct Json {
+    url: Url,
+    /// Besides the key of an account, which differs from message to message.
+    headers: HeaderMap,
+    requests: Requests,
+    raw: bool,
+}
+
+impl Json {
+    /// # Errors
+    /// [`HttpError`] when a setting cannot be used.
+    pub fn new(config: &Config) -> Result<Self, HttpError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(key) = &config.key {
+            headers.insert(AUTHORIZATION, bearer(key)?);
+        }
+        for (name, value) in &config.headers {
+            let mut value = HeaderValue::from_str(value.reveal())
+                .map_err(|_| HttpError::HeaderValue(name.clone()))?;
+            value.set_sensitive(true);
+            let name = HeaderName::try_from(name.as_str())
+                .map_err(|_| HttpError::HeaderName(name.clone()))?;
+            headers.insert(name, value);
+        }
+        Ok(Self {
+            url: url(config)?,
+            headers,
+            requests: config.requests,
+            raw: config.raw,
+        })
+    }
+}
+
+impl Provider for Json {
+    fn requests(&self, outgoing: &Outgoing) -> Result<Vec<Request>, CannotCarry> {
+        let mut headers = self.headers.clone();
+        if let Some(key) = &outgoing.api_key {
+            let value = bearer(key).map_err(|error| CannotCarry(error.to_string()))?;
+            headers.insert(AUTHORIZATION, value);
+        }
+        let all = outgoing.envelope.recipients().len();
+        let step = match self.requests {
+            Requests::PerMessage => all.max(1),
+            Requests::PerRecipient => 1,
+        };
+        let form = self.form(outgoing);
+        let request = |first: usize| {
+            let recipients = first..all.min(first.saturating_add(step));
+            let shown = outgoing.envelope.recipients().get(recipients.clone());
+            Request {
+                body: form
+                    .addressed_to(outgoing.envelope.reverse_path(), shown.unwrap_or_default()),
+                recipients,
+                method: Method::POST,
+                url: self.url.clone(),
+                headers: headers.clone(),
+            }
+        };
+        Ok((0..all).step_by(step).map(request).collect())
+    }
+
+    fn answer(&self, response: &Response) -> Answer {
+        let body: Option<Value> = serde_json::from_slice(&response.body).ok();
+        let reason = || body.as_ref().and_then(reason);
+        match response.status {
+            200..=202 => match body.as_ref().and_then(id) {
+                Some(id) => Answer::Taken { id },
+                None => Answer::Unknown,
+            },
+            200..=299 | 500 | 502 | 504 => Answer::Unknown,
+            408 | 425 | 503 | 505.. => Answer::deferred(Deferral::Unavailable),
+            429 => Answer::deferred(Deferral::Throttled),
+            401 | 403 if reason().is_some() => Answer::deferred(Deferral::KeyRefused),
+            402 if reason().is_some() => Answer::deferred(Deferral::Quota),
+            status @ 400..=499 => match reason() {
+                // Something in between answers like this too: an ingress, a firewall.
+                None => Answer::deferred(Deferral::NotUnderstood),
+                reason => Answer::Refused {
+                    cause: if status == 413 {
+                        Failure::TooLarge
+                    } else {
+                        Failure::Refused
+                    },
+                    reason,
+                },
+            },
+            _ => Answer::deferred(Deferral::NotUnderstood),
+        }
+    }
+}
+
+impl Json {
+    fn form(&self, outgoing: &Outgoing) -> JsonForm {
+        let Outgoing {
+            id,
+            content,
+            structure,
+            email,
+            received,
+            ..
+        } = outgoing;
+        let raw = self
+            .raw
+            .then(|| RawMessage::new(content, structure, email, Some(&received.field(id))));
+        JsonForm::new(email, content, id, received, raw.as_ref())
+    }
+}
+
+/// Joins base URL and path, and refuses to send keys and mail in clear to another host.
+fn url(config: &Config) -> Result<Url, HttpError> {
+    let text = format!("{}{}", config.url.trim_end_matches('/'), config.path);
+    let url = Url::parse(&text).map_err(|_| HttpError::Url(config.url.clone()))?;
+    let loopback = match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if loopback || config.allow_http => Ok(url),
+        "http" => Err(HttpError::PlainHttp(config.url.clone())),
+        _ => Err(HttpError::Url(config.url.clone())),
+    }
+}
+
+fn bearer(key: &Secret) -> Result<HeaderValue, HttpError> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.reveal()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// `message_id`, `id` or `data.id`: a string or a number.
+fn id(body: &Value) -> Option<Quote> {
+    [
+        body.get("message_id"),
+        body.get("id"),
+        body.pointer("/data/id"),
+    ]
+    .into_iter()
+    .flatten()
+    .find_map(|id| match id {
+        Value::String(id) if !id.is_empty() => Some(Quote::new(id)),
+        Value::Number(id) => Some(Quote::new(&id.to_string())),
+        _ => None,
+    })
+}
+
+/// `error`, `error.message`, `message`, `detail` or the first `detail[].msg`.
+fn reason(body: &Value) -> Option<Quote> {
+    [
+        "/error",
+        "/error/message",
+        "/message",
+        "/detail",
+        "/detail/0/msg",
+    ]
+    .into_iter()
+    .find_map(|place| body.pointer(place)?.as_str())
+    .map(Quote::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(url: &str) -> Config {
+        Config {
+            url: url.into(),
+            ..Config::default()
+        }
+    }
+
+    fn answer(status: u16, body: &str) -> Answer {
+        let response = Response {
+            status,
+            body: body.into(),
+        };
+        let json = Json::new(&config("https://api.example")).unwrap();
+        json.answer(&response)
+    }
+
+    fn refused(cause: Failure, reason: &str) -> Answer {
+        Answer::Refused {
+            cause,
+            reason: Some(Quote::new(reason)),
+        }
+    }
+
+    #[test]
+    fn only_a_documented_success_is_taken() {
+        for body in [
+            r#"{"message_id":"m1"}"#,
+            r#"{"id":"m1"}"#,
+            r#"{"data":{"id":"m1"}}"#,
+        ] {
+            for status in [200, 201, 202] {
+                assert_eq!(
+                    answer(status, body),
+                    Answer::Taken {
+                        id: Quote::new("m1")
+                    }
+                );
+            }
+            assert_eq!(answer(204, body), Answer::Unknown);
+        }
+        assert_eq!(
+            answer(200, r#"{"id":7}"#),
+            Answer::Taken {
+                id: Quote::new("7")
+            }
+        );
+        for body in [
+            "",
+            "<html>welcome</html>",
+            "{}",
+            r#"{"id":null}"#,
+            r#"{"id":""}"#,
+            r#"{"id":"m"#,
+            "[1]",
+        ] {
+            assert_eq!(answer(200, body), Answer::Unknown, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_a_documented_error_is_permanent() {
+        for (body, reason) in [
+            (r#"{"error":"no"}"#, "no"),
+            (r#"{"error":{"message":"no"}}"#, "no"),
+            (r#"{"message":"no"}"#, "no"),
+            (r#"{"detail":"no"}"#, "no"),
+            (r#"{"detail":[{"msg":"no"}]}"#, "no"),
+        ] {
+            for status in [400, 404, 409, 410, 415, 422] {
+                assert_eq!(answer(status, body), refused(Failure::Refused, reason));
+            }
+            assert_eq!(answer(413, body), refused(Failure::TooLarge, reason));
+        }
+        for status in 400..=499 {
+            let answer = answer(status, "<html>404 page not found</html>");
+            assert!(matches!(answer, Answer::Deferred { .. }), "{status}");
+        }
+    }
+
+    #[test]
+    fn passing_faults_are_never_permanent() {
+        let error = r#"{"error":"no"}"#;
+        for (status, expected) in [
+            (301, Answer::deferred(Deferral::NotUnderstood)),
+            (302, Answer::deferred(Deferral::NotUnderstood)),
+            (401, Answer::deferred(Deferral::KeyRefused)),
+            (402, Answer::deferred(Deferral::Quota)),
+            (403, Answer::deferred(Deferral::KeyRefused)),
+            (408, Answer::deferred(Deferral::Unavailable)),
+            (429, Answer::deferred(Deferral::Throttled)),
+            (500, Answer::Unknown),
+            (502, Answer::Unknown),
+            (503, Answer::deferred(Deferral::Unavailable)),
+            (504, Answer::Unknown),
+        ] {
+            assert_eq!(answer(status, error), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_an_api_says_cannot_break_a_reply() {
+        let body = "{\"error\":\"a\\r\\n250 Ok\\u2028\"}";
+        assert_eq!(answer(400, body), refused(Failure::Refused, "a??250 Ok?"));
+    }
+
+    #[test]
+    fn keys_are_not_sent_in_clear_to_other_hosts() {
+        for url in [
+            "https://api.example/v1",
+            "http://127.0.0.1:9",
+            "http://[::1]:9",
+            "http://localhost",
+        ] {
+            assert!(Json::new(&config(url)).is_ok(), "{url}");
+        }
+        for url in ["http://api.example", "http://127.0.0.1.example"] {
+            assert!(
+                matches!(Json::new(&config(url)), Err(HttpError::PlainHttp(_))),
+                "{url}"
+            );
+        }
+        for url in ["", "api.example", "ftp://api.example"] {
+            assert!(
+                matches!(Json::new(&config(url)), Err(HttpError::Url(_))),
+                "{url}"
+            );
+        }
+        let allowed = Config {
+            allow_http: true,
+            ..config("http://api.example")
+        };
+        assert!(Json::new(&allowed).is_ok());
+    }
+}

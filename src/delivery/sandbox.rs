@@ -1,0 +1,127 @@
+//! The backend that delivers nowhere: messages, and the requests that a provider would have sent,
+//! stay in a bounded memory, the newest first.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::http::provider::{Provider, Request};
+use crate::delivery::{Outcome, Outgoing, Quote};
+use crate::units::ByteSize;
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Octets of messages that are kept; the oldest make room.
+    pub memory: ByteSize,
+    /// Messages that are kept.
+    pub messages: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize(64 << 20),
+            messages: 1000,
+        }
+    }
+}
+
+/// A message that was kept.
+pub struct Kept {
+    pub outgoing: Arc<Outgoing>,
+    pub requests: Vec<Request>,
+}
+
+impl Kept {
+    /// About what it costs: requests share the octets of the content and the text that is made of
+    /// it; each has an envelope of its own.
+    fn octets(&self) -> u64 {
+        let text = self
+            .requests
+            .first()
+            .map_or(0, |request| request.body.text_len());
+        let envelopes = (self.requests.len() as u64).saturating_mul(ENVELOPE);
+        (self.outgoing.content.len() as u64)
+            .saturating_add(text.saturating_mul(2))
+            .saturating_add(envelopes)
+    }
+}
+
+#[derive(Debug)]
+pub struct Sandbox {
+    provider: Box<dyn Provider>,
+    config: Config,
+    inbox: Mutex<Inbox>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    kept: VecDeque<Arc<Kept>>,
+    octets: u64,
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Inbox({} messages)", self.kept.len())
+    }
+}
+
+impl Sandbox {
+    pub fn new(config: Config, provider: Box<dyn Provider>) -> Self {
+        Self {
+            provider,
+            config,
+            inbox: Mutex::default(),
+        }
+    }
+
+    /// Makes the requests, keeps them with the message, and calls it delivered.
+    pub fn deliver(&self, outgoing: &Arc<Outgoing>) -> Vec<Outcome> {
+        let recipients = outgoing.envelope.recipients().len();
+        let requests = match self.provider.requests(outgoing) {
+            Ok(requests) => requests,
+            Err(refusal) => return vec![refusal.into(); recipients],
+        };
+        let outgoing = Arc::clone(outgoing);
+        let id = Quote::new(&outgoing.id);
+        self.keep(Kept { outgoing, requests });
+        vec![Outcome::Delivered { id }; recipients]
+    }
+
+    fn keep(&self, kept: Kept) {
+        let mut inbox = self.inbox();
+        inbox.octets = inbox.octets.saturating_add(kept.octets());
+        inbox.kept.push_front(Arc::new(kept));
+        while inbox.octets > self.config.memory.octets() || inbox.kept.len() > self.config.messages
+        {
+            let Some(oldest) = inbox.kept.pop_back() else {
+                break;
+            };
+            inbox.octets = inbox.octets.saturating_sub(oldest.octets());
+        }
+    }
+
+    /// All messages, the newest first.
+    pub fn messages(&self) -> Vec<Arc<Kept>> {
+        self.inbox().kept.iter().map(Arc::clone).collect()
+    }
+
+    pub fn message(&self, id: &str) -> Option<Arc<Kept>> {
+        let inbox = self.inbox();
+        let kept = inbox.kept.iter().find(|kept| kept.outgoing.id == id)?;
+        Some(Arc::clone(kept))
+    }
+
+    pub fn clear(&self) {
+        *self.inbox() = Inbox::default();
+    }
+
+    fn inbox(&self) -> std::sync::MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Octets of a request beside the message: addresses, URL, header fields.
+const ENVELOPE: u64 = 1024;

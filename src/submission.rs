@@ -1,0 +1,145 @@
+//! The one door: a message comes in through [`Intake::accept`] and somebody answers for it, or it
+//! is refused. Nothing else may say that a message was accepted.
+
+mod forward;
+pub mod limits;
+mod policy;
+mod verdict;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prometheus::{IntCounter, IntCounterVec};
+use tokio::time::Duration;
+
+use crate::auth::Identity;
+use crate::delivery::{self, Backend, Outcome, Quote};
+use crate::message::received::Received;
+use crate::smtp::envelope::Envelope;
+use crate::submission::limits::Limits;
+use crate::submission::policy::Policy;
+use crate::telemetry::metrics::Registry;
+use crate::telemetry::privacy::AddressHash;
+
+pub use crate::delivery::{Deferral, Failure};
+
+/// A message that a client hands in, with all that is known about it.
+pub struct Submission {
+    pub session_id: String,
+    pub transaction_id: String,
+    pub identity: Identity,
+    pub envelope: Envelope,
+    pub content: Bytes,
+    pub received: Received,
+}
+
+/// Somebody answers for the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The provider's id where there is one for the whole message, else the transaction's.
+    pub id: String,
+    pub recipients: usize,
+    /// Recipients that were refused for good while others were delivered.
+    pub failed: usize,
+}
+
+/// Nobody answers for the message: the client keeps it, or gives up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too many messages; the name is that of the setting.
+    RateLimited(&'static str),
+    /// Too deep, too many parts, too long a header section.
+    Structure(String),
+    /// Too many `Received` fields: it goes round in circles.
+    Loop,
+    Deferred {
+        cause: Deferral,
+        reason: Option<Quote>,
+    },
+    Failed {
+        cause: Failure,
+        reason: Option<Quote>,
+    },
+}
+
+pub struct Intake {
+    backend: Backend,
+    limits: Limits,
+    policy: Policy,
+    deadline: Duration,
+    hostname: String,
+    hash: Arc<AddressHash>,
+    metrics: Metrics,
+}
+
+impl Intake {
+    pub fn new(
+        backend: Backend,
+        limits: Limits,
+        delivery: &delivery::Config,
+        hostname: String,
+        registry: &Registry,
+    ) -> Self {
+        Self {
+            policy: Policy::new(&limits),
+            backend,
+            limits,
+            deadline: delivery.deadline.duration(),
+            hostname,
+            hash: Arc::default(),
+            metrics: Metrics::new(registry),
+        }
+    }
+
+    /// May a transaction start? Each yes counts as a message.
+    ///
+    /// # Errors
+    /// [`Refusal::RateLimited`].
+    pub fn begin(&self, client: IpAddr) -> Result<(), Refusal> {
+        self.policy.begin(client)
+    }
+
+    /// Forgets clients that have not sent for a while. Call it now and then.
+    pub fn tidy(&self) {
+        self.policy.tidy();
+    }
+}
+
+#[derive(Debug)]
+struct Metrics {
+    forwarded: IntCounter,
+    recipients: IntCounterVec,
+}
+
+impl Metrics {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            forwarded: registry.counter(
+                "smtp_emails_forwarded_total",
+                "Messages that a backend took for at least one recipient",
+            ),
+            recipients: registry.counter_by(
+                "smtp_recipients_total",
+                "Recipients of messages, by what became of them",
+                "outcome",
+                &["delivered", "deferred", "failed"],
+            ),
+        }
+    }
+
+    fn count(&self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            let label = match outcome {
+                Outcome::Delivered { .. } => "delivered",
+                Outcome::Deferred { .. } => "deferred",
+                Outcome::Failed { .. } => "failed",
+            };
+            self.recipients.with_label_values(&[label]).inc();
+        }
+        let delivered = |outcome: &Outcome| matches!(outcome, Outcome::Delivered { .. });
+        if outcomes.iter().any(delivered) {
+            self.forwarded.inc();
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The bounds on what a client may do. All are settings; 0 switches one off.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::message::structure;
+use crate::units::{ByteSize, Period};
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Octets of a message, as SIZE counts them: 552 5.3.4.
+    pub message_size: ByteSize,
+    /// Recipients of a message: 452 4.5.3, and the client sends the rest in another one.
+    pub recipients: usize,
+    /// Connections at the same time, for the whole process: 421 4.7.0.
+    pub connections: usize,
+    /// Connections at the same time from one IP address: 421 4.7.0.
+    pub connections_per_ip: usize,
+    /// Messages a minute from one IP address, or one /64 of IPv6: 451 4.7.1.
+    pub messages_per_minute_per_ip: u32,
+    /// Faults of a client in one session, the last of which ends it: 421 4.7.0.
+    pub errors: u32,
+    /// Octets of a command line; AUTH may have 12 288.
+    pub command_line: usize,
+    /// How long a session may say nothing: 421 4.4.2.
+    pub idle_timeout: Period,
+    /// How long mail data may pause: 421 4.4.2.
+    pub data_timeout: Period,
+    /// Multiparts in multiparts: 554 5.6.0.
+    pub mime_depth: usize,
+    /// Parts of a message: 554 5.6.0.
+    pub mime_parts: usize,
+    /// Octets of the header sections: 554 5.6.0.
+    pub header_size: ByteSize,
+    /// `Received` fields: 554 5.4.6, the message goes round in circles.
+    pub received_fields: usize,
+    /// Networks to which no limit per IP address applies. It never grants sending.
+    pub exempt_networks: Vec<IpNet>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_size: ByteSize(25 << 20),
+            recipients: 100,
+            connections: 1000,
+            connections_per_ip: 100,
+            messages_per_minute_per_ip: 100,
+            errors: 10,
+            command_line: 512,
+            idle_timeout: Period::seconds(300),
+            data_timeout: Period::seconds(180),
+            mime_depth: 10,
+            mime_parts: 1000,
+            header_size: ByteSize(1 << 20),
+            received_fields: 50,
+            exempt_networks: ["127.0.0.0/8", "::1/128"]
+                .iter()
+                .filter_map(|network| network.parse().ok())
+                .collect(),
+        }
+    }
+}
+
+impl Limits {
+    pub fn exempts(&self, client: IpAddr) -> bool {
+        let holds = |network: &IpNet| network.contains(&client);
+        self.exempt_networks.iter().any(holds)
+    }
+
+    pub(super) fn structure(&self) -> structure::Limits {
+        structure::Limits {
+            depth: self.mime_depth,
+            parts: self.mime_parts,
+            header_octets: usize::try_from(self.header_size.octets()).unwrap_or(usize::MAX),
+        }
+    }
+}
