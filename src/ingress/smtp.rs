@@ -1,0 +1,209 @@
+//! SMTP submission: listeners, one task a connection, and the replies to what others decide.
+
+mod connection;
+pub mod listener;
+mod replies;
+mod stream;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use rustls::ServerConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::Authenticator;
+use crate::smtp::framing::LoneNewlines;
+use crate::smtp::session::{self, Ending};
+use crate::submission::Intake;
+use crate::submission::limits::Limits;
+use crate::telemetry::metrics::{LATENCY, LIFETIME, Registry};
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The name in the banner and in the Message-ID fields we add. Empty: the host's own name.
+    pub hostname: String,
+    /// Bind address of the first listener, in place of its own.
+    pub host: Option<IpAddr>,
+    /// Port of the first listener, in place of its own.
+    pub port: Option<u16>,
+    pub listeners: Vec<ListenerConfig>,
+    /// A CR or LF by itself in mail data: make it CRLF, or refuse the message.
+    pub lone_newlines: LoneNewlines,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostname: String::new(),
+            host: None,
+            port: None,
+            listeners: vec![ListenerConfig::default()],
+            lone_newlines: LoneNewlines::Normalise,
+        }
+    }
+}
+
+impl Config {
+    /// The listeners, with `host` and `port` put into the first.
+    pub fn listeners(&self) -> Vec<ListenerConfig> {
+        let mut listeners = self.listeners.clone();
+        if let Some(first) = listeners.first_mut() {
+            first.host = self.host.unwrap_or(first.host);
+            first.port = self.port.unwrap_or(first.port);
+        }
+        listeners
+    }
+}
+
+/// One port: 587, 465 and 25 are settings of one type.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerConfig {
+    pub host: IpAddr,
+    pub port: u16,
+    pub tls: ListenerTls,
+    pub auth: ListenerAuth,
+}
+
+impl Default for ListenerConfig {
+    fn default() -> Self {
+        Self {
+            host: Ipv4Addr::UNSPECIFIED.into(),
+            port: 587,
+            tls: ListenerTls::Starttls,
+            auth: ListenerAuth::Required,
+        }
+    }
+}
+
+impl ListenerConfig {
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerTls {
+    /// The session starts in clear and is upgraded (RFC 3207).
+    Starttls,
+    /// TLS from the first octet (RFC 8314).
+    Implicit,
+    /// No TLS, and so no AUTH: for trusted networks only.
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerAuth {
+    Required,
+    /// Hosts of `auth.trusted_networks` may send without; others must authenticate.
+    Trusted,
+}
+
+/// What all connections share.
+pub struct Service {
+    pub settings: Arc<session::Settings>,
+    pub tls: Option<Arc<ServerConfig>>,
+    pub authenticator: Authenticator,
+    pub intake: Arc<Intake>,
+    pub limits: Limits,
+    pub metrics: Metrics,
+}
+
+#[derive(Debug)]
+pub struct Metrics {
+    connections: IntCounter,
+    refused_connections: IntCounterVec,
+    active: IntGauge,
+    duration: Histogram,
+    received: IntCounter,
+    processing: Histogram,
+    auth_failures: IntCounterVec,
+    endings: IntCounterVec,
+    handshake_failures: IntCounter,
+    limited: IntCounterVec,
+}
+
+impl Metrics {
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            connections: registry.counter("smtp_connections_total", "Connections that came in"),
+            refused_connections: registry.counter_by(
+                "smtp_refused_connections_total",
+                "Connections over a limit, answered 421",
+                "limit",
+                &["connections", "connections_per_ip"],
+            ),
+            active: registry.gauge("smtp_active_connections", "Connections open now"),
+            duration: registry.histogram(
+                "smtp_connection_duration_seconds",
+                "Time from connection to its end",
+                LIFETIME,
+            ),
+            received: registry.counter(
+                "smtp_emails_received_total",
+                "Messages read to their end, whatever became of them",
+            ),
+            processing: registry.histogram(
+                "smtp_processing_duration_seconds",
+                "Time from the end of a message to its reply",
+                LATENCY,
+            ),
+            auth_failures: registry.counter_by(
+                "smtp_auth_failures_total",
+                "Logins that were not let in",
+                "reason",
+                &["credentials", "unavailable"],
+            ),
+            endings: registry.counter_by(
+                "smtp_sessions_ended_total",
+                "Sessions by how they ended",
+                "ending",
+                &ENDINGS
+                    .map(|ending| ending_label(Some(ending)))
+                    .into_iter()
+                    .chain([ending_label(None)])
+                    .collect::<Vec<_>>(),
+            ),
+            handshake_failures: registry.counter(
+                "smtp_tls_handshake_failures_total",
+                "TLS handshakes that failed or took too long",
+            ),
+            limited: registry.counter_by(
+                "smtp_rate_limited_total",
+                "Transactions refused because of a rate",
+                "limit",
+                &["messages_per_minute_per_ip"],
+            ),
+        }
+    }
+}
+
+const ENDINGS: [Ending; 8] = [
+    Ending::Quit,
+    Ending::TimedOut,
+    Ending::Draining,
+    Ending::Errors,
+    Ending::NotSmtp,
+    Ending::EarlyOctets,
+    Ending::LoneLineBreak,
+    Ending::Refused,
+];
+
+/// `None`: the peer left without a word, or the connection broke.
+fn ending_label(ending: Option<Ending>) -> &'static str {
+    match ending {
+        Some(Ending::Quit) => "quit",
+        Some(Ending::TimedOut) => "timed_out",
+        Some(Ending::Draining) => "draining",
+        Some(Ending::Errors) => "errors",
+        Some(Ending::NotSmtp) => "not_smtp",
+        Some(Ending::EarlyOctets) => "early_octets",
+        Some(Ending::LoneLineBreak) => "lone_line_break",
+        Some(Ending::Refused) => "refused",
+        None => "peer_left",
+    }
+}

@@ -1,0 +1,285 @@
+//! One connection: the loop over [`Session::step`], and the answers to its questions.
+//!
+//! Whoever is logged in is known here and nowhere else; it dies with the connection and with
+//! STARTTLS.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use crate::auth::{Denied, Identity};
+use crate::ingress::smtp::stream::Stream;
+use crate::ingress::smtp::{
+    ListenerAuth, ListenerConfig, ListenerTls, Service, ending_label, replies,
+};
+use crate::message::date::Date;
+use crate::message::received::Received;
+use crate::smtp::envelope::Envelope;
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::sasl::Credentials;
+use crate::smtp::session::{Authentication, Question, Session, Step, Tls, Wait};
+use crate::submission::{Refusal, Submission};
+use crate::telemetry::privacy::random_id;
+
+pub(super) struct Connection {
+    service: Arc<Service>,
+    draining: CancellationToken,
+    client: IpAddr,
+    implicit_tls: bool,
+    session: Session,
+    session_id: String,
+    /// Who this is by the network it comes from.
+    trusted: Option<Identity>,
+    /// Who this is by AUTH.
+    authenticated: Option<Identity>,
+    transactions: u32,
+    octets_read: u64,
+}
+
+impl Connection {
+    pub(super) fn new(
+        service: Arc<Service>,
+        listener: &ListenerConfig,
+        client: IpAddr,
+        draining: CancellationToken,
+    ) -> Self {
+        let trusted = match listener.auth {
+            ListenerAuth::Required => None,
+            ListenerAuth::Trusted => service.authenticator.trusted(client),
+        };
+        let tls = match listener.tls {
+            ListenerTls::Starttls => Tls::Offered,
+            ListenerTls::Implicit => Tls::Established,
+            ListenerTls::Off => Tls::Off,
+        };
+        let authentication = match trusted {
+            None => Authentication::Required,
+            Some(_) => Authentication::Waived,
+        };
+        Self {
+            draining,
+            client,
+            implicit_tls: listener.tls == ListenerTls::Implicit,
+            session: Session::new(Arc::clone(&service.settings), tls, authentication),
+            session_id: random_id(),
+            trusted,
+            authenticated: None,
+            transactions: 0,
+            octets_read: 0,
+            service,
+        }
+    }
+
+    /// Talks to the client until the session is over.
+    pub(super) async fn run(mut self, stream: TcpStream) {
+        let started = Instant::now();
+        let result = self.converse(Stream::Clear(stream)).await;
+        let duration = started.elapsed();
+        let ending = ending_label(self.session.ending());
+        let metrics = &self.service.metrics;
+        metrics.duration.observe(duration.as_secs_f64());
+        metrics.endings.with_label_values(&[ending]).inc();
+        // A probe that connects and leaves is not worth a line.
+        if self.octets_read > 0 {
+            debug!(
+                "session.id" = self.session_id,
+                "client.addr" = %self.client,
+                "session.ending" = ending,
+                "session.transactions" = self.transactions,
+                "error.detail" = result.err().map(|error| error.to_string()),
+                duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+                "session ended"
+            );
+        }
+    }
+
+    async fn converse(&mut self, mut stream: Stream) -> io::Result<()> {
+        if self.implicit_tls {
+            stream = self.handshake(stream).await?;
+        }
+        let mut buffer = Vec::new();
+        loop {
+            match self.session.step() {
+                Step::Send(octets) => {
+                    timeout(self.patience(Wait::Command), stream.write(&octets)).await??;
+                }
+                Step::Receive => {
+                    if !self.receive(&mut stream, &mut buffer).await? {
+                        return Ok(());
+                    }
+                }
+                Step::Ask(question) => {
+                    let reply = self.decide(question).await;
+                    self.session.answer(&reply);
+                }
+                Step::StartTls => {
+                    stream = self.handshake(stream).await?;
+                    self.session.tls_established();
+                    self.authenticated = None;
+                }
+                Step::Close => {
+                    stream.close().await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn handshake(&self, stream: Stream) -> io::Result<Stream> {
+        let tls = self
+            .service
+            .tls
+            .as_ref()
+            .ok_or(io::ErrorKind::Unsupported)?;
+        let result = stream.into_tls(Arc::clone(tls)).await;
+        if result.is_err() {
+            self.service.metrics.handshake_failures.inc();
+        }
+        result
+    }
+
+    /// Reads once. False when the peer has left.
+    async fn receive(&mut self, stream: &mut Stream, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        let wait = self.session.waiting_for();
+        let size = match wait {
+            Wait::Command => COMMAND_BUFFER,
+            Wait::MailData => DATA_BUFFER,
+        };
+        if buffer.len() != size {
+            // An idle session keeps the small one only.
+            *buffer = vec![0; size];
+        }
+        let drain = wait == Wait::Command;
+        let read = tokio::select! {
+            biased;
+            () = self.draining.cancelled(), if drain => None,
+            read = timeout(self.patience(wait), stream.read(buffer)) => Some(read),
+        };
+        match read {
+            None => self.session.draining(),
+            Some(Err(_)) => self.session.timed_out(),
+            Some(Ok(read)) => {
+                let octets = buffer.get(..read?).unwrap_or_default();
+                self.octets_read += octets.len() as u64;
+                self.session.receive(octets);
+                return Ok(!octets.is_empty());
+            }
+        }
+        Ok(true)
+    }
+
+    fn patience(&self, wait: Wait) -> Duration {
+        let limits = &self.service.limits;
+        let setting = match wait {
+            Wait::Command => limits.idle_timeout,
+            Wait::MailData => limits.data_timeout,
+        };
+        match setting.duration() {
+            Duration::ZERO => FOREVER,
+            patience => patience,
+        }
+    }
+
+    async fn decide(&mut self, question: Question) -> Reply {
+        match question {
+            Question::Authenticate(credentials) => self.authenticate(credentials).await,
+            Question::Mail(..) => self.begin(),
+            Question::Rcpt(_) => reply::RECIPIENT_OK.clone(),
+            Question::Data => replies::data(),
+            Question::Message(envelope, content) => self.message(envelope, content).await,
+        }
+    }
+
+    async fn authenticate(&mut self, credentials: Credentials) -> Reply {
+        match self.service.authenticator.authenticate(credentials).await {
+            Ok(identity) => {
+                self.authenticated = Some(identity);
+                reply::AUTHENTICATED.clone()
+            }
+            Err(denied) => {
+                let reason = match denied {
+                    Denied::Credentials => "credentials",
+                    Denied::Unavailable => "unavailable",
+                };
+                let failures = &self.service.metrics.auth_failures;
+                failures.with_label_values(&[reason]).inc();
+                debug!(
+                    "session.id" = self.session_id,
+                    "client.addr" = %self.client,
+                    "auth.reason" = reason,
+                    "login refused"
+                );
+                replies::denied(denied).clone()
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Reply {
+        if let Err(refusal) = self.service.intake.begin(self.client) {
+            if let Refusal::RateLimited(_) = refusal {
+                let limited = &self.service.metrics.limited;
+                limited
+                    .with_label_values(&["messages_per_minute_per_ip"])
+                    .inc();
+            }
+            return replies::refused(&refusal);
+        }
+        self.transactions += 1;
+        reply::SENDER_OK.clone()
+    }
+
+    async fn message(&mut self, envelope: Envelope, content: Bytes) -> Reply {
+        let metrics = &self.service.metrics;
+        metrics.received.inc();
+        let started = Instant::now();
+        let Some(identity) = self.authenticated.as_ref().or(self.trusted.as_ref()) else {
+            error!(
+                "session.id" = self.session_id,
+                "a message without an identity: this is a bug"
+            );
+            return replies::internal_fault();
+        };
+        let submission = Submission {
+            session_id: self.session_id.clone(),
+            transaction_id: format!("{}-{}", self.session_id, self.transactions),
+            envelope,
+            content,
+            received: self.received(identity),
+            identity: identity.clone(),
+        };
+        let reply = match self.service.intake.accept(submission).await {
+            Ok(receipt) => replies::accepted(&receipt),
+            Err(refusal) => replies::refused(&refusal),
+        };
+        metrics.processing.observe(started.elapsed().as_secs_f64());
+        reply
+    }
+
+    fn received(&self, identity: &Identity) -> Received {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Received {
+            at: Date::from_unix(now.unwrap_or_default().as_secs()),
+            by: self.service.settings.hostname.clone(),
+            from: self.client,
+            helo: self
+                .session
+                .greeting()
+                .map(|greeting| greeting.name.clone()),
+            protocol: self.session.protocol(),
+            account: Some(identity.account.clone()),
+        }
+    }
+}
+
+/// 0 in the settings: a session that nobody ends.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+const COMMAND_BUFFER: usize = 2 * 1024;
+/// Two TLS records.
+const DATA_BUFFER: usize = 32 * 1024;

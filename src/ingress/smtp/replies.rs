@@ -1,0 +1,226 @@
+//! What others decide, as replies: the one table beside those of the protocol itself
+//! (`smtp::reply`). Every refusal has its row; the matches are exhaustive.
+
+use bytes::BytesMut;
+
+use crate::auth::Denied;
+use crate::smtp::reply::{self, Reply};
+use crate::submission::{Deferral, Failure, Receipt, Refusal};
+
+/// Go on: the mail data may come. 354 has no enhanced status (RFC 2034 §4).
+pub(super) fn data() -> Reply {
+    Reply::plain(354, "End data with <CR><LF>.<CR><LF>")
+}
+
+/// What a connection over the limit gets in place of a banner, ready to be written.
+pub(super) fn too_many_connections() -> BytesMut {
+    let mut octets = BytesMut::new();
+    TOO_MANY_CONNECTIONS.write(&mut octets);
+    octets
+}
+
+/// A bug must not bounce mail.
+pub(super) fn internal_fault() -> Reply {
+    INTERNAL_FAULT.clone()
+}
+
+pub(super) fn accepted(receipt: &Receipt) -> Reply {
+    let Receipt {
+        id,
+        recipients,
+        failed,
+    } = receipt;
+    if *failed == 0 {
+        return reply::OK.quoting(&format!("Ok: queued as {id}"));
+    }
+    let delivered = recipients - failed;
+    reply::OK.quoting(&format!(
+        "Ok: queued as {id}; {delivered} of {recipients} recipients, {failed} refused"
+    ))
+}
+
+pub(super) fn denied(denied: Denied) -> &'static Reply {
+    match denied {
+        Denied::Credentials => &reply::BAD_CREDENTIALS,
+        Denied::Unavailable => &UNAVAILABLE_LOGIN,
+    }
+}
+
+pub(super) fn refused(refusal: &Refusal) -> Reply {
+    match refusal {
+        Refusal::RateLimited(setting) => RATE_LIMITED.quoting(&format!(
+            "Too many messages ({setting}), try again in a minute"
+        )),
+        Refusal::Structure(reason) => STRUCTURE.quoting(&format!("Message structure: {reason}")),
+        Refusal::Loop => LOOP.clone(),
+        Refusal::Deferred { cause, reason } => because(
+            deferred(*cause),
+            reason.as_ref().map(|reason| reason.as_str()),
+        ),
+        Refusal::Failed { cause, reason } => because(
+            failed(*cause),
+            reason.as_ref().map(|reason| reason.as_str()),
+        ),
+    }
+}
+
+fn deferred(cause: Deferral) -> &'static Reply {
+    match cause {
+        Deferral::Unreachable => &UNREACHABLE,
+        Deferral::TimedOut => &TIMED_OUT,
+        Deferral::Throttled => &THROTTLED,
+        Deferral::Unavailable => &UNAVAILABLE,
+        Deferral::NotUnderstood => &NOT_UNDERSTOOD,
+        Deferral::KeyRefused => &KEY_REFUSED,
+        Deferral::Quota => &QUOTA,
+        Deferral::Unknown => &UNKNOWN,
+    }
+}
+
+fn failed(cause: Failure) -> &'static Reply {
+    match cause {
+        Failure::Refused => &REFUSED,
+        Failure::TooLarge => &TOO_LARGE,
+        Failure::CannotCarry => &CANNOT_CARRY,
+        Failure::Unknown => &UNKNOWN_REFUSED,
+    }
+}
+
+/// The reply with the API's own words behind ours.
+fn because(reply: &Reply, reason: Option<&str>) -> Reply {
+    match reason {
+        Some(reason) => reply.quoting(&format!("{}: {reason}", reply.text())),
+        None => reply.clone(),
+    }
+}
+
+static TOO_MANY_CONNECTIONS: Reply = Reply::new(421, 7, 0, "Too many connections, try again later");
+static INTERNAL_FAULT: Reply = Reply::new(451, 3, 0, "Internal fault, try again later");
+static UNAVAILABLE_LOGIN: Reply = Reply::new(
+    454,
+    7,
+    0,
+    "Cannot check the credentials now, try again later",
+);
+static RATE_LIMITED: Reply = Reply::new(451, 7, 1, "");
+static STRUCTURE: Reply = Reply::new(554, 6, 0, "");
+static LOOP: Reply = Reply::new(554, 4, 6, "Too many hops (limits.received_fields)");
+
+static UNREACHABLE: Reply = Reply::new(
+    451,
+    4,
+    1,
+    "The email API cannot be reached, try again later",
+);
+static TIMED_OUT: Reply = Reply::new(451, 4, 2, "The email API took too long, try again later");
+static THROTTLED: Reply = Reply::new(
+    451,
+    7,
+    1,
+    "The email API asks for fewer messages, try again later",
+);
+static UNAVAILABLE: Reply =
+    Reply::new(451, 3, 0, "The email API is not available, try again later");
+static NOT_UNDERSTOOD: Reply = Reply::new(
+    451,
+    3,
+    5,
+    "The email API's answer was not understood, try again later",
+);
+static KEY_REFUSED: Reply = Reply::new(
+    451,
+    7,
+    0,
+    "The email API refuses the gateway's key, try again later",
+);
+static QUOTA: Reply = Reply::new(452, 3, 1, "The account's allowance is used up");
+static UNKNOWN: Reply = Reply::new(
+    451,
+    4,
+    2,
+    "No clear answer from the email API, try again later",
+);
+
+static REFUSED: Reply = Reply::new(554, 6, 0, "The email API refuses the message");
+static TOO_LARGE: Reply = Reply::new(552, 3, 4, "The email API finds the message too large");
+static CANNOT_CARRY: Reply = Reply::new(554, 6, 1, "The email API cannot carry the message");
+static UNKNOWN_REFUSED: Reply = Reply::new(
+    554,
+    4,
+    7,
+    "No clear answer from the email API; the message may have been sent",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Quote;
+
+    fn print(reply: &Reply) -> String {
+        let mut out = BytesMut::new();
+        reply.write(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    fn refusal(cause: Deferral) -> String {
+        print(&refused(&Refusal::Deferred {
+            cause,
+            reason: None,
+        }))
+    }
+
+    fn failure(cause: Failure, reason: Option<&str>) -> String {
+        let reason = reason.map(Quote::new);
+        print(&refused(&Refusal::Failed { cause, reason }))
+    }
+
+    #[test]
+    fn every_refusal_has_its_row() {
+        for (reply, start) in [
+            (print(denied(Denied::Credentials)), "535 5.7.8 "),
+            (print(denied(Denied::Unavailable)), "454 4.7.0 "),
+            (
+                print(&refused(&Refusal::RateLimited("limits.x"))),
+                "451 4.7.1 Too many messages (limits.x)",
+            ),
+            (
+                print(&refused(&Refusal::Structure("too deep".into()))),
+                "554 5.6.0 Message structure: too deep",
+            ),
+            (print(&refused(&Refusal::Loop)), "554 5.4.6 "),
+            (refusal(Deferral::Unreachable), "451 4.4.1 "),
+            (refusal(Deferral::TimedOut), "451 4.4.2 "),
+            (refusal(Deferral::Throttled), "451 4.7.1 "),
+            (refusal(Deferral::Unavailable), "451 4.3.0 "),
+            (refusal(Deferral::NotUnderstood), "451 4.3.5 "),
+            (refusal(Deferral::KeyRefused), "451 4.7.0 "),
+            (refusal(Deferral::Quota), "452 4.3.1 "),
+            (refusal(Deferral::Unknown), "451 4.4.2 "),
+            (
+                failure(Failure::Refused, Some("no such template")),
+                "554 5.6.0 The email API refuses the message: no such template",
+            ),
+            (failure(Failure::TooLarge, None), "552 5.3.4 "),
+            (failure(Failure::CannotCarry, None), "554 5.6.1 "),
+            (failure(Failure::Unknown, None), "554 5.4.7 "),
+        ] {
+            assert!(reply.starts_with(start), "{reply:?} is not {start:?}");
+            assert_eq!(reply.matches("\r\n").count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_receipt_names_the_id_and_what_was_refused() {
+        let mut receipt = Receipt {
+            id: "m1".into(),
+            recipients: 3,
+            failed: 0,
+        };
+        assert_eq!(print(&accepted(&receipt)), "250 2.0.0 Ok: queued as m1\r\n");
+        receipt.failed = 1;
+        assert_eq!(
+            print(&accepted(&receipt)),
+            "250 2.0.0 Ok: queued as m1; 2 of 3 recipients, 1 refused\r\n"
+        );
+    }
+}
