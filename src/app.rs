@@ -1,0 +1,248 @@
+//! The composition root: settings to bound sockets to tasks to a drained exit.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::auth::Authenticator;
+use crate::config::Config;
+use crate::delivery::http::{self, Http};
+use crate::delivery::sandbox::Sandbox;
+use crate::delivery::{Backend, BackendName};
+use crate::ingress::smtp::listener::{Connections, Listener};
+use crate::ingress::smtp::{ListenerConfig, Metrics, Service};
+use crate::shutdown::{self, Latch, Readiness, Tasks};
+use crate::smtp::session;
+use crate::submission::Intake;
+use crate::submission::limits::Limits;
+use crate::telemetry::liveness::Liveness;
+use crate::telemetry::metrics::Registry;
+use crate::tls;
+
+/// A gateway whose sockets are bound. It serves when it runs.
+pub struct App {
+    listeners: Vec<Listener>,
+    http: TcpListener,
+    service: Arc<Service>,
+    sandbox: Option<Arc<Sandbox>>,
+    registry: Registry,
+    readiness: Readiness,
+    bound: Latch,
+    tasks: Tasks,
+    drain: shutdown::Config,
+}
+
+impl App {
+    /// Builds all parts and binds all sockets. Connections wait in them until [`App::run`].
+    ///
+    /// # Errors
+    /// What cannot be built or bound, in one line.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        let registry = Registry::with_process();
+        registry.info(
+            "smtp_gateway_build_info",
+            "The program's version",
+            "version",
+            env!("CARGO_PKG_VERSION"),
+        );
+        let readiness = Readiness::default();
+        let bound = readiness.latch();
+        let hostname = hostname(&config);
+        let (backend, sandbox) = backend(&config, &registry)?;
+        let tls = match config.uses_tls() {
+            true => Some(tls::server(&config.tls, &hostname)?),
+            false => None,
+        };
+        let authenticator = Authenticator::new(&config.auth, &registry)?;
+        let settings = session_settings(&config, hostname.clone());
+        let intake = Intake::new(
+            backend,
+            config.limits.clone(),
+            &config.delivery,
+            hostname,
+            &registry,
+        );
+        let mut listeners = Vec::new();
+        for listener in config.smtp.listeners() {
+            listeners.push(bind(listener).await?);
+        }
+        let http = config.http.address();
+        let http = TcpListener::bind(http)
+            .await
+            .with_context(|| format!("cannot listen on {http} for HTTP (http.port, HTTP_PORT)"))?;
+        Ok(Self {
+            listeners,
+            http,
+            service: Arc::new(Service {
+                settings: Arc::new(settings),
+                tls,
+                authenticator,
+                intake: Arc::new(intake),
+                limits: config.limits,
+                metrics: Metrics::new(&registry),
+            }),
+            sandbox,
+            tasks: Tasks::new(&registry),
+            registry,
+            readiness,
+            bound,
+            drain: config.drain,
+        })
+    }
+
+    /// The bound addresses with what listens there, in the order of the settings.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn listeners(&self) -> std::io::Result<Vec<(SocketAddr, ListenerConfig)>> {
+        let bound = |listener: &Listener| Ok((listener.address()?, listener.config().clone()));
+        self.listeners.iter().map(bound).collect()
+    }
+
+    /// # Errors
+    /// When the system does not tell.
+    pub fn http_address(&self) -> std::io::Result<SocketAddr> {
+        self.http.local_addr()
+    }
+
+    /// Serves until `stop`, then drains: not ready, a pause, listeners closed, what is in flight
+    /// finished.
+    ///
+    /// # Errors
+    /// When the HTTP server breaks.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let connections = Connections::new(self.service.limits.clone());
+        let liveness = Liveness::default();
+        for listener in self.listeners {
+            let address = listener.address()?;
+            let ListenerConfig { tls, auth, .. } = listener.config();
+            info!("listener.addr" = %address, ?tls, ?auth, "listening for SMTP");
+            self.tasks.spawn(listener.run(
+                Arc::clone(&self.service),
+                Arc::clone(&connections),
+                self.tasks.clone(),
+                liveness.pulse(),
+            ));
+        }
+        info!("listener.addr" = %self.http.local_addr()?, "listening for HTTP");
+        self.tasks.spawn(tidy(
+            Arc::clone(&self.service.intake),
+            self.tasks.draining().clone(),
+        ));
+        let http_ends = CancellationToken::new();
+        let state = admin::State {
+            registry: self.registry,
+            readiness: self.readiness.clone(),
+            liveness,
+            sandbox: self.sandbox,
+        };
+        let http = admin::serve(self.http, state, http_ends.clone().cancelled_owned());
+        drop(self.bound);
+        let life = async {
+            stop.await;
+            info!("draining: not ready any more");
+            self.readiness.drain();
+            tokio::time::sleep(self.drain.pause.duration()).await;
+            if !self.tasks.drain(self.drain.deadline.duration()).await {
+                warn!("drain.deadline passed: what was still open is dropped");
+            }
+            info!("drained");
+            http_ends.cancel();
+        };
+        // Health and metrics are served to the very end.
+        let (served, ()) = tokio::join!(bounded(http, http_ends.clone()), life);
+        served.context("the HTTP server broke")
+    }
+}
+
+/// Lets the HTTP server finish its answers for a moment after its end, not for ever.
+async fn bounded(
+    http: impl Future<Output = std::io::Result<()>>,
+    ends: CancellationToken,
+) -> std::io::Result<()> {
+    tokio::select! {
+        served = http => served,
+        () = async {
+            ends.cancelled().await;
+            tokio::time::sleep(HTTP_GOODBYE).await;
+        } => Ok(()),
+    }
+}
+
+async fn tidy(intake: Arc<Intake>, draining: CancellationToken) {
+    let mut minute = tokio::time::interval(Duration::from_secs(60));
+    while draining.run_until_cancelled(minute.tick()).await.is_some() {
+        intake.tidy();
+    }
+}
+
+async fn bind(config: ListenerConfig) -> anyhow::Result<Listener> {
+    let address = config.address();
+    Listener::bind(config)
+        .await
+        .with_context(|| format!("cannot listen on {address} for SMTP (smtp.listeners, SMTP_PORT)"))
+}
+
+fn backend(
+    config: &Config,
+    registry: &Registry,
+) -> anyhow::Result<(Backend, Option<Arc<Sandbox>>)> {
+    match config.backend {
+        BackendName::Http => {
+            let http = Http::new(&config.api, config.delivery.unknown_outcome, registry)?;
+            Ok((Backend::Http(http), None))
+        }
+        BackendName::Sandbox => {
+            let mut api = config.api.clone();
+            if api.url.is_empty() {
+                SANDBOX_URL.clone_into(&mut api.url);
+            }
+            let sandbox = Sandbox::new(config.sandbox.clone(), http::provider(&api)?);
+            let sandbox = Arc::new(sandbox);
+            Ok((Backend::Sandbox(Arc::clone(&sandbox)), Some(sandbox)))
+        }
+    }
+}
+
+fn session_settings(config: &Config, hostname: String) -> session::Settings {
+    let Limits {
+        message_size,
+        recipients,
+        errors,
+        command_line,
+        ..
+    } = config.limits;
+    session::Settings {
+        hostname,
+        lone_newlines: config.smtp.lone_newlines,
+        limits: session::Limits {
+            command_line,
+            message_size: message_size.octets(),
+            recipients,
+            errors,
+        },
+    }
+}
+
+/// The setting, or what the kernel calls this host.
+fn hostname(config: &Config) -> String {
+    if !config.smtp.hostname.is_empty() {
+        return config.smtp.hostname.clone();
+    }
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Where requests would go, as the sandbox shows them, when no API is named.
+const SANDBOX_URL: &str = "https://api.example/messages";
+const HTTP_GOODBYE: Duration = Duration::from_secs(1);

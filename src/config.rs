@@ -1,0 +1,225 @@
+//! All settings: loaded, checked, shown.
+//!
+//! Each part owns the type of its section; here they are put together. Defaults < file < `.env` <
+//! environment < command line. Everything that is wrong is told at once.
+
+mod dotenv;
+mod explain;
+mod extraction;
+pub mod fault;
+mod file;
+mod given;
+mod inline;
+mod key_path;
+mod node;
+pub mod origin;
+mod report;
+mod secret_files;
+pub mod settings;
+pub mod sources;
+#[cfg(test)]
+mod testing;
+mod text_file;
+mod tree;
+mod vocabulary;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::admin;
+use crate::auth::{self, Authenticator};
+use crate::config::fault::Faults;
+use crate::config::origin::Origins;
+use crate::config::settings::Settings;
+use crate::config::sources::Sources;
+use crate::config::vocabulary::Vocabulary;
+use crate::delivery::{self, BackendName, http, sandbox};
+use crate::ingress::smtp::{self, ListenerAuth, ListenerTls};
+use crate::shutdown;
+use crate::submission::limits::Limits;
+use crate::telemetry::logging;
+use crate::telemetry::metrics::Registry;
+use crate::tls;
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Config {
+    pub backend: BackendName,
+    pub smtp: smtp::Config,
+    pub tls: tls::Config,
+    pub auth: auth::Config,
+    pub api: http::Config,
+    pub delivery: delivery::Config,
+    pub limits: Limits,
+    pub http: admin::Config,
+    pub log: logging::Config,
+    pub drain: shutdown::Config,
+    pub sandbox: sandbox::Config,
+}
+
+/// Where settings are looked for, with the names they may have.
+pub fn sources() -> Sources {
+    Sources::new(Vocabulary {
+        sections: &[
+            "smtp", "tls", "auth", "api", "delivery", "limits", "http", "log", "drain", "sandbox",
+        ],
+        values: &["backend"],
+        secrets: &["password", "password_hash", "api_key", "key", "headers"],
+        aliases: &[
+            ("SMTP_HOST", "smtp.host"),
+            ("SMTP_PORT", "smtp.port"),
+            ("HTTP_HOST", "http.host"),
+            ("HTTP_PORT", "http.port"),
+            ("TLS_CERT_PATH", "tls.cert_path"),
+            ("TLS_KEY_PATH", "tls.key_path"),
+            ("LOG_LEVEL", "log.level"),
+            ("RATE_LIMIT_PER_IP", "limits.messages_per_minute_per_ip"),
+            ("MAX_CONNECTIONS_PER_POD", "limits.connections"),
+            ("CONNECTION_TIMEOUT", "limits.idle_timeout"),
+            ("MESSAGE_SIZE_LIMIT", "limits.message_size"),
+        ],
+    })
+}
+
+/// Settings that can be used, and where each came from.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub origins: Origins,
+}
+
+impl Config {
+    /// Loads and checks all settings.
+    ///
+    /// # Errors
+    /// All [`Faults`], of every section and across them.
+    pub fn load(sources: Sources) -> Result<Loaded, Faults> {
+        let mut settings = sources.load();
+        let config = Self {
+            backend: settings.take("backend"),
+            smtp: settings.take("smtp"),
+            tls: settings.take("tls"),
+            auth: settings.take("auth"),
+            api: settings.take("api"),
+            delivery: settings.take("delivery"),
+            limits: settings.take("limits"),
+            http: settings.take("http"),
+            log: settings.take("log"),
+            drain: settings.take("drain"),
+            sandbox: settings.take("sandbox"),
+        };
+        config.check(&mut settings);
+        let origins = settings.finish()?;
+        Ok(Loaded { config, origins })
+    }
+
+    /// What no section can know by itself, and what only using a setting can tell.
+    fn check(&self, settings: &mut Settings) {
+        self.check_listeners(settings);
+        self.check_auth(settings);
+        self.check_backend(settings);
+        if let Err(error) = logging::filter(&self.log.level) {
+            let text =
+                "expected DEBUG, INFO, WARNING, ERROR or a filter such as smtp_gateway=debug";
+            settings.fault("log.level", format!("{text} ({error})"));
+        }
+        if self.uses_tls()
+            && let Err(error) = tls::server(&self.tls, "localhost")
+        {
+            settings.fault(
+                "tls",
+                format!("{error}; or set tls.self_signed = true to try things out"),
+            );
+        }
+    }
+
+    fn check_listeners(&self, settings: &mut Settings) {
+        let listeners = self.smtp.listeners();
+        if listeners.is_empty() {
+            settings.fault("smtp.listeners", "expected at least one listener");
+        }
+        for listener in &listeners {
+            if listener.tls == ListenerTls::Off && listener.auth == ListenerAuth::Required {
+                let text = "without TLS nobody can authenticate: \
+                            use starttls or implicit, or auth = \"trusted\"";
+                settings.fault("smtp.listeners", text);
+            }
+            if listener.auth == ListenerAuth::Trusted && self.auth.trusted_networks.is_empty() {
+                let text = "auth = \"trusted\" needs auth.trusted_networks";
+                settings.fault("smtp.listeners", text);
+            }
+        }
+    }
+
+    fn check_auth(&self, settings: &mut Settings) {
+        if let Err(error) = Authenticator::new(&self.auth, &Registry::default()) {
+            settings.fault("auth", error.to_string());
+        }
+        match (self.auth.source, self.backend) {
+            (auth::Source::Any, BackendName::Http) => settings.fault(
+                "auth.source",
+                "\"any\" lets everybody send, so it goes with backend = \"sandbox\" only",
+            ),
+            (auth::Source::Static, _) if self.auth.accounts.is_empty() => {
+                settings.fault(
+                    "auth.accounts",
+                    "nobody could log in: expected at least one account",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn check_backend(&self, settings: &mut Settings) {
+        let url_missing = self.api.url.is_empty();
+        match self.backend {
+            BackendName::Http if url_missing => settings.fault(
+                "api.url",
+                "expected the base URL of the email API; to try things out without one, \
+                 run `smtp-gateway sandbox`",
+            ),
+            BackendName::Sandbox if url_missing => {}
+            BackendName::Http | BackendName::Sandbox => {
+                if let Err(error) = http::check(&self.api) {
+                    settings.fault("api", error.to_string());
+                }
+            }
+        }
+    }
+
+    pub fn uses_tls(&self) -> bool {
+        let listeners = self.smtp.listeners();
+        listeners
+            .iter()
+            .any(|listener| listener.tls != ListenerTls::Off)
+    }
+
+    /// Every setting in force, a line each, with what set it. Secrets are hidden.
+    pub fn describe(&self, origins: &Origins) -> String {
+        let mut lines = String::new();
+        if let Ok(value) = serde_json::to_value(self) {
+            describe(&mut lines, "", &value, origins);
+        }
+        lines
+    }
+}
+
+fn describe(lines: &mut String, key: &str, value: &Value, origins: &Origins) {
+    match value {
+        Value::Object(table) if key != "api.headers" => {
+            for (name, value) in table {
+                let key = match key {
+                    "" => name.clone(),
+                    key => format!("{key}.{name}"),
+                };
+                describe(lines, &key, value, origins);
+            }
+        }
+        Value::Null => {}
+        value => {
+            let origin = origins
+                .of(key)
+                .map_or("default".to_owned(), ToString::to_string);
+            lines.push_str(&format!("{key} = {value}  # {origin}\n"));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The behaviour of the gateway, one file each. Everything runs against real sockets, real TLS and
+//! a real HTTP server, all on loopback and on ports that the system chooses.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets something unexpected has failed"
+)]
+
+mod layers;
+mod support;

@@ -1,0 +1,160 @@
+//! An SMTP client that says just what it is told, over a real socket and real TLS.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+enum Stream {
+    Clear(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    None,
+}
+
+pub(crate) struct SmtpClient {
+    stream: Stream,
+    received: Vec<u8>,
+}
+
+impl SmtpClient {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream: Stream::Clear(stream),
+            received: Vec::new(),
+        }
+    }
+
+    /// Does the handshake. What came in clear before it must have been read.
+    pub(crate) fn start_tls(&mut self, config: ClientConfig) {
+        self.try_start_tls(config).expect("the handshake succeeds");
+    }
+
+    pub(crate) fn try_start_tls(&mut self, config: ClientConfig) -> std::io::Result<()> {
+        assert!(
+            self.received.is_empty(),
+            "octets behind the reply to STARTTLS"
+        );
+        let Stream::Clear(mut socket) = std::mem::replace(&mut self.stream, Stream::None) else {
+            panic!("TLS is active already");
+        };
+        let name = "localhost".try_into().unwrap();
+        let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket)?;
+        }
+        self.stream = Stream::Tls(Box::new(StreamOwned::new(tls, socket)));
+        Ok(())
+    }
+
+    pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
+        self.try_send(octets.as_ref()).expect("the gateway listens");
+    }
+
+    pub(crate) fn try_send(&mut self, octets: &[u8]) -> std::io::Result<()> {
+        match &mut self.stream {
+            Stream::Clear(stream) => stream.write_all(octets),
+            Stream::Tls(stream) => {
+                stream.write_all(octets)?;
+                stream.flush()
+            }
+            Stream::None => panic!("no connection"),
+        }
+    }
+
+    /// Sends a line, and expects a reply that starts so.
+    pub(crate) fn ask(&mut self, line: &str, start: &str) -> String {
+        self.send(format!("{line}\r\n"));
+        let reply = self.reply();
+        assert!(
+            reply.starts_with(start),
+            "{line}: {reply:?} is not {start:?}"
+        );
+        reply
+    }
+
+    pub(crate) fn expect(&mut self, start: &str) -> String {
+        let reply = self.reply();
+        assert!(reply.starts_with(start), "{reply:?} is not {start:?}");
+        reply
+    }
+
+    /// The next whole reply, with its line breaks.
+    pub(crate) fn reply(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let line = self.line().expect("a reply");
+            let last = line.as_bytes().get(3) == Some(&b' ');
+            reply.push_str(&line);
+            reply.push_str("\r\n");
+            if last {
+                return reply;
+            }
+        }
+    }
+
+    /// The next line without its line break, or nothing at the end of the stream.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.received.windows(2).position(|pair| pair == b"\r\n") {
+                let line: Vec<u8> = self.received.drain(..end + 2).collect();
+                return Some(String::from_utf8(line[..end].to_vec()).unwrap());
+            }
+            if self.read() == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Expects that nothing more comes, and that the gateway closes.
+    pub(crate) fn expect_end(&mut self) {
+        while self.read() > 0 {}
+        let rest = String::from_utf8_lossy(&self.received);
+        assert!(rest.is_empty(), "before the end came {rest:?}");
+    }
+
+    fn read(&mut self) -> usize {
+        let mut buffer = [0; 4096];
+        let read = match &mut self.stream {
+            Stream::Clear(stream) => stream.read(&mut buffer),
+            Stream::Tls(stream) => stream.read(&mut buffer),
+            Stream::None => panic!("no connection"),
+        };
+        match read {
+            Ok(count) => {
+                self.received.extend_from_slice(&buffer[..count]);
+                count
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("the gateway says nothing")
+            }
+            // Reset, or an end without close_notify.
+            Err(_) => 0,
+        }
+    }
+
+    /// Starts a transaction, up to the reply to DATA.
+    pub(crate) fn begin(&mut self, recipients: &[&str]) {
+        self.ask("MAIL FROM:<app@example.com>", "250 2.1.0");
+        for recipient in recipients {
+            self.ask(&format!("RCPT TO:<{recipient}>"), "250 2.1.5");
+        }
+        self.ask("DATA", "354");
+    }
+
+    /// Sends a message and gives the reply to its end. The content is dot-stuffed.
+    pub(crate) fn submit(&mut self, recipients: &[&str], content: &str) -> String {
+        self.begin(recipients);
+        self.send(smtp_gateway::smtp::framing::stuff(content.as_bytes()));
+        self.send(".\r\n");
+        self.reply()
+    }
+}
+
+/// Longer than anything takes here; a test that meets it has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
