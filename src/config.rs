@@ -152,7 +152,7 @@ impl Config {
 
     fn check_auth(&self, settings: &mut Settings) {
         if let Err(error) = Authenticator::new(&self.auth, &Registry::default()) {
-            settings.fault("auth", error.to_string());
+            settings.fault(error.setting(), error.to_string());
         }
         match (self.auth.source, self.backend) {
             (auth::Source::Any, BackendName::Http) => settings.fault(
@@ -180,7 +180,7 @@ impl Config {
             BackendName::Sandbox if url_missing => {}
             BackendName::Http | BackendName::Sandbox => {
                 if let Err(error) = http::check(&self.api) {
-                    settings.fault("api", error.to_string());
+                    settings.fault(error.setting(), error.to_string());
                 }
             }
         }

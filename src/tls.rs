@@ -55,6 +55,19 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
+impl TlsError {
+    /// The setting that is at fault, for the server's side.
+    pub fn setting(&self) -> &'static str {
+        match self {
+            Self::Read { what: KEY, .. } | Self::Pem { what: KEY, .. } => "tls.key_path",
+            Self::SelfSigned(_) => "tls.self_signed",
+            Self::Read { .. } | Self::Pem { .. } | Self::Pair(_) | Self::Rustls(_) => {
+                "tls.cert_path"
+            }
+        }
+    }
+}
+
 /// The TLS settings for SMTP clients.
 ///
 /// # Errors
@@ -103,9 +116,9 @@ type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn load_pair(config: &Config) -> Result<Pair, TlsError> {
     let chain = load_chain(&config.cert_path, "certificate")?;
-    let pem = read(&config.key_path, "private key")?;
+    let pem = read(&config.key_path, KEY)?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem {
-        what: "private key",
+        what: KEY,
         path: config.key_path.clone(),
     })?;
     Ok((chain, key))
@@ -144,6 +157,8 @@ fn self_signed(hostname: &str) -> Result<Pair, TlsError> {
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     Ok((vec![made.cert.der().clone()], key.into()))
 }
+
+const KEY: &str = "private key";
 
 #[cfg(test)]
 mod tests {

@@ -6,5 +6,15 @@
     reason = "a test that meets something unexpected has failed"
 )]
 
+mod attacks;
+mod dialogues;
 mod layers;
+mod limits;
+mod live_dialogues;
+mod outcomes;
+mod process;
+mod sandbox;
+mod side_http;
+mod submission;
 mod support;
+mod tls;

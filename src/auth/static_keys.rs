@@ -32,16 +32,26 @@ pub struct Account {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StaticKeysError {
-    #[error("auth.accounts: an account has no name")]
+    #[error("an account has no name")]
     NoName,
-    #[error("auth.accounts: the account {0:?} is there twice")]
+    #[error("the account {0:?} is there twice")]
     Twice(String),
-    #[error("auth.accounts: {0:?} needs either password_hash or password_file")]
+    #[error("{0:?} needs either password_hash or password_file")]
     OnePassword(String),
-    #[error("auth.accounts: the password_hash of {0:?} is not an argon2id hash ($argon2id$…)")]
+    #[error("the password_hash of {0:?} is not an argon2id hash ($argon2id$…)")]
     Hash(String),
-    #[error("auth.trusted_networks: there is no account {0:?} in auth.accounts")]
+    #[error("there is no account {0:?} in auth.accounts")]
     Unknown(String),
+}
+
+impl StaticKeysError {
+    /// The setting that is at fault.
+    pub fn setting(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "auth.trusted_networks",
+            Self::NoName | Self::Twice(_) | Self::OnePassword(_) | Self::Hash(_) => "auth.accounts",
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -1,12 +1,13 @@
-//! Runs the gateway until it is told to stop.
+//! Runs the gateway until it is told to stop. Told a second time, it stops at once.
 
 use std::io;
 
-use tracing::error;
+use anyhow::anyhow;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::Config;
-use crate::shutdown;
+use crate::shutdown::Signals;
 use crate::telemetry::logging;
 
 pub(super) fn run(config: Config) -> anyhow::Result<()> {
@@ -27,13 +28,16 @@ pub(super) fn run_and(
     runtime.block_on(async {
         let app = App::bind(config).await?;
         started(&app)?;
-        app.run(stopped()).await
+        let mut signals = Signals::new()?;
+        let drain = CancellationToken::new();
+        let signalled = async {
+            signals.next().await;
+            drain.cancel();
+            signals.next().await;
+        };
+        tokio::select! {
+            ended = app.run(drain.cancelled()) => ended,
+            () = signalled => Err(anyhow!("ended by a second signal")),
+        }
     })
-}
-
-/// Waits for the first signal. The second ends the process at once.
-async fn stopped() {
-    if let Err(error) = shutdown::signalled().await {
-        error!("error.detail" = %error, "cannot listen for signals, so stopping now");
-    }
 }

@@ -92,27 +92,42 @@ pub enum Requests {
     PerRecipient,
 }
 
+/// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    #[error("api.url: {0:?} is not an http:// or https:// URL")]
+    #[error("{0:?} is not an http:// or https:// URL")]
     Url(String),
     #[error(
-        "api.url: {0} is not https, so keys and mail would travel in clear; \
+        "{0} is not https, so keys and mail would travel in clear; \
          if that is what you want, set api.allow_http = true"
     )]
     PlainHttp(String),
-    #[error("api.headers: {0:?} is not a header name")]
+    #[error("{0:?} is not a header name")]
     HeaderName(String),
-    #[error("api.headers: the value of {0:?} cannot be sent in a header")]
+    #[error("the value of {0:?} cannot be sent in a header")]
     HeaderValue(String),
-    #[error("the API key cannot be sent in a header")]
+    #[error("it cannot be sent in a header")]
     Key(#[from] InvalidHeaderValue),
-    #[error("api.concurrency: must be at least 1")]
+    #[error("expected at least 1")]
     Concurrency,
-    #[error("api.ca_path: {0}")]
+    #[error(transparent)]
     Tls(#[from] tls::TlsError),
     #[error("cannot set up the HTTP client: {0}")]
     Client(#[from] reqwest::Error),
+}
+
+impl HttpError {
+    /// The setting that is at fault.
+    pub fn setting(&self) -> &'static str {
+        match self {
+            Self::Url(_) | Self::PlainHttp(_) => "api.url",
+            Self::HeaderName(_) | Self::HeaderValue(_) => "api.headers",
+            Self::Key(_) => "api.key",
+            Self::Concurrency => "api.concurrency",
+            Self::Tls(_) => "api.ca_path",
+            Self::Client(_) => "api",
+        }
+    }
 }
 
 /// Makes the provider that the settings name.

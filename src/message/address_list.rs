@@ -5,8 +5,7 @@
 //! address is left out rather than guessed (CVE-2023-27043, CVE-2025-13033). Encoded words become
 //! text of a name and never syntax. Work is linear in the length of the field.
 
-use memchr::memchr;
-
+use crate::message::address_tokens::{SPECIALS, Token, Tokens};
 use crate::message::charset;
 use crate::message::email::VisibleAddress;
 use crate::message::words;
@@ -21,7 +20,7 @@ pub fn parse(field_value: &[u8]) -> Vec<VisibleAddress> {
         }
     }
     let mut list = List::default();
-    for token in Lexer::new(&octets) {
+    for token in Tokens::new(&octets) {
         list.take(token);
     }
     list.end_entry();
@@ -73,6 +72,7 @@ impl<'a> List<'a> {
                 self.angle = Angle::Open(Vec::new());
             }
             Token::Special(b',' | b';') => self.end_entry(),
+            Token::Special(b':') if self.doubtful => {}
             Token::Special(b':') if self.outside.iter().any(Token::is_at) => self.doubtful = true,
             // What came before was the name of a group.
             Token::Special(b':') => self.forget_entry(),
@@ -103,13 +103,7 @@ impl<'a> List<'a> {
             Angle::Open(inside) | Angle::Closed(inside) => {
                 (addr_spec(inside)?, phrase(&self.outside))
             }
-            Angle::None => {
-                let (before, spec, behind) = split_bare(&self.outside)?;
-                (
-                    addr_spec(spec)?,
-                    phrase(&[before, &[Token::Space], behind].concat()),
-                )
-            }
+            Angle::None => bare(&self.outside)?,
         };
         // `app@example.com (The App)` is how names were once given.
         let comment = || {
@@ -126,29 +120,44 @@ impl<'a> List<'a> {
     }
 }
 
-/// Splits words without angle brackets at the one address among them.
-fn split_bare<'t, 'a>(
-    tokens: &'t [Token<'a>],
-) -> Option<(&'t [Token<'a>], &'t [Token<'a>], &'t [Token<'a>])> {
+/// The one address among words without angle brackets, and the name the other words make. With a
+/// dot next to it, across a blank, nobody knows where the address ends.
+fn bare(tokens: &[Token<'_>]) -> Option<(String, String)> {
+    if let Some(email) = addr_spec(tokens) {
+        return Some((email, String::new()));
+    }
     let at = tokens.iter().position(Token::is_at)?;
     let (left, right) = tokens.split_at_checked(at)?;
     let right = right.get(1..)?;
     let blank = |token: &&Token<'_>| token.is_space();
     let word = |token: &&Token<'_>| !token.is_space();
-    let before = left.iter().rev().take_while(blank).count();
-    let local = left.iter().rev().skip(before).take_while(word).count();
-    let behind = right.iter().take_while(blank).count();
-    let domain = right.iter().skip(behind).take_while(word).count();
-    let start = left.len().checked_sub(before)?.checked_sub(local)?;
-    let end = at
-        .checked_add(1)?
-        .checked_add(behind)?
-        .checked_add(domain)?;
-    Some((
-        tokens.get(..start)?,
-        tokens.get(start..end)?,
-        tokens.get(end..)?,
-    ))
+    let blanks = left.iter().rev().take_while(blank).count();
+    let local = left.iter().rev().skip(blanks).take_while(word).count();
+    let start = left.len().checked_sub(blanks)?.checked_sub(local)?;
+    let blanks = right.iter().take_while(blank).count();
+    let domain = right.iter().skip(blanks).take_while(word).count();
+    let end = blanks.checked_add(domain)?;
+
+    let (before, local) = left.split_at_checked(start)?;
+    let (domain, behind) = right.split_at_checked(end)?;
+    let doubtful = ends_with_dot(before)
+        || starts_with_dot(local)
+        || ends_with_dot(domain)
+        || starts_with_dot(behind)
+        || behind.iter().any(Token::is_at);
+    let email = addr_spec(tokens.get(start..tokens.len().checked_sub(behind.len())?)?)?;
+    let name = phrase(&[before, &[Token::Space], behind].concat());
+    (!doubtful).then_some((email, name))
+}
+
+fn starts_with_dot(tokens: &[Token<'_>]) -> bool {
+    let first = tokens.iter().find(|token| !token.is_space());
+    first.is_some_and(Token::starts_with_dot)
+}
+
+fn ends_with_dot(tokens: &[Token<'_>]) -> bool {
+    let last = tokens.iter().rev().find(|token| !token.is_space());
+    last.is_some_and(Token::ends_with_dot)
 }
 
 /// Prints `local-part@domain`, if that is what the tokens are and nothing else.
@@ -198,7 +207,8 @@ fn joined(atoms: &[&Token<'_>]) -> Option<String> {
         octets.extend_from_slice(text);
     }
     let text = charset::decode(&octets, None);
-    (!text.is_empty() && is_plain(&text)).then_some(text)
+    (is_plain(&text) && !text.contains(|c| SPECIALS.contains(c)) && !text.is_empty())
+        .then_some(text)
 }
 
 /// A local part that was quoted, quoted again only where it must be.
@@ -238,181 +248,6 @@ fn phrase(tokens: &[Token<'_>]) -> String {
     }
     words::text(&octets)
 }
-
-/// RFC 5322 §3.2.1. The dot is left to the words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token<'a> {
-    /// Blanks, however many.
-    Space,
-    /// A word, its dots included, or an encoded word with all that is in it.
-    Atom(&'a [u8]),
-    /// Without the quotes.
-    Quoted(Vec<u8>),
-    /// Without the outer parentheses.
-    Comment(&'a [u8]),
-    /// With its brackets.
-    Literal(&'a [u8]),
-    /// One of `<>@,:;`
-    Special(u8),
-}
-
-impl Token<'_> {
-    fn is_at(&self) -> bool {
-        *self == Self::Special(b'@')
-    }
-
-    fn is_space(&self) -> bool {
-        *self == Self::Space
-    }
-
-    fn starts_with_dot(&self) -> bool {
-        matches!(self, Self::Atom(text) if text.starts_with(b"."))
-    }
-
-    fn ends_with_dot(&self) -> bool {
-        matches!(self, Self::Atom(text) if text.ends_with(b"."))
-    }
-}
-
-struct Lexer<'a> {
-    rest: &'a [u8],
-    /// Once a quote, a comment or a literal turned out to have no end, the octet that opens one is
-    /// taken for text, and the field is not searched for its end again.
-    open_ended: [bool; 3],
-}
-
-impl<'a> Lexer<'a> {
-    fn new(octets: &'a [u8]) -> Self {
-        Self {
-            rest: octets,
-            open_ended: [false; 3],
-        }
-    }
-
-    fn enclosed(&mut self) -> Option<Token<'a>> {
-        let (&opener, text) = self.rest.split_first()?;
-        let kind = OPENERS.iter().position(|&octet| octet == opener)?;
-        let open_ended = self.open_ended.get_mut(kind)?;
-        if *open_ended {
-            return None;
-        }
-        let length = match opener {
-            b'"' => quoted_length(text),
-            b'(' => comment_length(text),
-            _ => memchr(b']', text),
-        };
-        let Some(length) = length else {
-            *open_ended = true;
-            return None;
-        };
-        let whole = self.rest.get(..length.saturating_add(2))?;
-        let inner = text.get(..length)?;
-        self.rest = self.rest.get(whole.len()..)?;
-        Some(match opener {
-            b'"' => Token::Quoted(unescape(inner)),
-            b'(' => Token::Comment(inner),
-            _ => Token::Literal(whole),
-        })
-    }
-
-    /// The length of the word at the front, at least 1.
-    fn atom_length(&self) -> usize {
-        if let Some(length) = encoded_word_length(self.rest) {
-            return length;
-        }
-        let ends = |octet: &u8| *octet == b' ' || OPENERS.contains(octet) || is_special(*octet);
-        let behind_first = self.rest.get(1..).unwrap_or_default();
-        let length = behind_first
-            .iter()
-            .position(ends)
-            .unwrap_or(behind_first.len());
-        length.saturating_add(1)
-    }
-}
-
-impl<'a> Iterator for Lexer<'a> {
-    type Item = Token<'a>;
-
-    fn next(&mut self) -> Option<Token<'a>> {
-        let (&first, behind) = self.rest.split_first()?;
-        if first == b' ' {
-            let end = self.rest.iter().position(|&octet| octet != b' ');
-            self.rest = self.rest.get(end.unwrap_or(self.rest.len())..)?;
-            return Some(Token::Space);
-        }
-        if is_special(first) {
-            self.rest = behind;
-            return Some(Token::Special(first));
-        }
-        if let Some(token) = self.enclosed() {
-            return Some(token);
-        }
-        let (atom, rest) = self.rest.split_at_checked(self.atom_length())?;
-        self.rest = rest;
-        Some(Token::Atom(atom))
-    }
-}
-
-fn is_special(octet: u8) -> bool {
-    b"<>@,:;".contains(&octet)
-}
-
-/// Where the quote ends that `text` stands behind.
-fn quoted_length(text: &[u8]) -> Option<usize> {
-    let mut escaped = false;
-    text.iter().position(|&octet| {
-        let ends = octet == b'"' && !escaped;
-        escaped = octet == b'\\' && !escaped;
-        ends
-    })
-}
-
-/// Where the comment ends that `text` stands behind. Comments nest (RFC 5322 §3.2.2).
-fn comment_length(text: &[u8]) -> Option<usize> {
-    let (mut depth, mut escaped) = (1_usize, false);
-    text.iter().position(|&octet| {
-        match octet {
-            b'(' if !escaped => depth = depth.saturating_add(1),
-            b')' if !escaped => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        escaped = octet == b'\\' && !escaped;
-        depth == 0
-    })
-}
-
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut escaped = false;
-    for &octet in text {
-        if octet == b'\\' && !escaped {
-            escaped = true;
-            continue;
-        }
-        octets.push(octet);
-        escaped = false;
-    }
-    octets
-}
-
-/// The length of an encoded word at the front. Programs leave commas and colons in them as they are,
-/// so it is taken as one; but not with blanks, quotes or an address in it.
-fn encoded_word_length(octets: &[u8]) -> Option<usize> {
-    let behind = octets.strip_prefix(b"=?")?;
-    let inner = |octet: &u8| octet.is_ascii_graphic() && !b"?<>@\"".contains(octet);
-    let label = behind.iter().take_while(|octet| inner(octet)).count();
-    let [b'?', b'b' | b'B' | b'q' | b'Q', b'?', text @ ..] = behind.get(label..)? else {
-        return None;
-    };
-    let length = text.iter().take_while(|octet| inner(octet)).count();
-    let ends = text.get(length..)?.starts_with(b"?=");
-    let frame = octets.len().saturating_sub(text.len()).saturating_add(2);
-    ends.then(|| frame.saturating_add(length))
-}
-
-/// What opens a quoted string, a comment and a domain literal.
-const OPENERS: [u8; 3] = *b"\"([";
-const SPECIALS: &str = "()<>[]:;@\\,\"";
 
 #[cfg(test)]
 mod tests {
@@ -514,6 +349,10 @@ mod tests {
             ),
             ("< ann . lee @ example . net >", &["ann.lee@example.net"]),
             ("ann @ example.net", &["ann@example.net"]),
+            (
+                "ann . lee @ example  . net (Ann)",
+                &["Ann <ann.lee@example.net>"],
+            ),
             ("Ann ann@example.net", &["Ann <ann@example.net>"]),
             ("Ann <ann@example.net", &["Ann <ann@example.net>"]),
             (
@@ -554,6 +393,10 @@ mod tests {
                 &["victim@example.net <me@evil.example>"],
             ),
             ("a@b@c.d", &[]),
+            (
+                "Dr. J ann@example.net. , ann@example .net Lee, Ann ann@example.net .",
+                &[],
+            ),
             ("a@b.c:d@e.f", &[]),
             ("<a@b.c <d@e.f>", &[]),
             ("<a b@c.d>", &[]),
@@ -578,9 +421,11 @@ mod tests {
     fn a_field_made_to_be_slow_is_not() {
         for piece in [
             "(", "\"", "[", "((a)", "<", "<@", "=?", "=?a?q?", "a@", ",", "\\\"", "\\(", " .",
+            "a ", ":",
         ] {
-            let value = piece.repeat(500_000_usize.div_euclid(piece.len()));
+            let value = piece.repeat(300_000_usize.div_euclid(piece.len()));
             let _ = parse(value.as_bytes());
+            let _ = parse(format!("{}@{value}", "a ".repeat(100_000)).as_bytes());
         }
     }
 
@@ -591,7 +436,9 @@ mod tests {
         }
 
         #[test]
-        fn reading_what_was_read_gives_the_same_address(value in "[a-c@.,:;<>\"\\\\()\\[\\] é]{0,40}") {
+        fn reading_what_was_read_gives_the_same_address(
+            value in "[a-c@.,:;<>\"\\\\()\\[\\] é]{0,40}"
+        ) {
             for address in parse(value.as_bytes()) {
                 let again = parse(format!("<{}>", address.email).as_bytes());
                 prop_assert_eq!(again.first().map(|a| &a.email), Some(&address.email));

@@ -1,8 +1,9 @@
-//! The base64 form of some octets as a stream of frames whose length is known beforehand (RFC 4648).
+//! The base64 form of some octets as a stream of frames whose length is known beforehand (RFC
+//! 4648).
 //!
 //! A part that arrived as clean base64 is passed through: its line ends are left out and nothing is
-//! decoded. All else is decoded and encoded on the fly. Either way what leaves is canonical: padded,
-//! without line breaks, with no stray bits, so that strict readers take it.
+//! decoded. All else is decoded and encoded on the fly. Either way what leaves is canonical:
+//! padded, without line breaks, with no stray bits, so that strict readers take it.
 
 use std::sync::Arc;
 
@@ -330,7 +331,8 @@ mod tests {
 
         #[test]
         fn frames_hold_the_decoded_content_and_as_much_as_was_counted(
-            octets in "[A-Za-z0-9+/]{0,60}(=|==|é)?\r?\n?[A-Fa-f0-9=\r\n]{0,60}", repeat in 1_usize..800
+            octets in "[A-Za-z0-9+/]{0,60}(=|==|é)?\r?\n?[A-Fa-f0-9=\r\n]{0,60}",
+            repeat in 1_usize..800
         ) {
             let octets = Bytes::from(octets.repeat(repeat));
             for encoding in [
@@ -353,7 +355,8 @@ mod tests {
         ) {
             let base64 = STANDARD.encode(&octets);
             let lines: Vec<&[u8]> = base64.as_bytes().chunks(width).collect();
-            let form = Base64Form::of_part(lines.join(&b"\r\n"[..]).into(), TransferEncoding::Base64);
+            let lines = Bytes::from(lines.join(&b"\r\n"[..]));
+            let form = Base64Form::of_part(lines, TransferEncoding::Base64);
             prop_assert!(matches!(form.source, Source::Clean(_)));
             prop_assert_eq!(joined(&form), base64);
             prop_assert_eq!(form.decoded_len(), octets.len() as u64);

@@ -1,4 +1,5 @@
-//! Octets and the name of a charset to text. Never an error (RFC 2045 §5.2, WHATWG encoding labels).
+//! Octets and the name of a charset to text. Never an error (RFC 2045 §5.2, WHATWG encoding
+//! labels).
 //!
 //! Printers, scanners and old scripts send what they have and name it as they like; a message must
 //! neither fail nor be dropped for that. The decoders are those of mail-parser, which is used here

@@ -1,7 +1,7 @@
 //! The content of one message (RFC 5321 §2.3.1): the octets that came after DATA.
 //!
-//! Dot-stuffing is undone and line ends are CRLF when it is made. Clones and slices share the octets,
-//! so that a message costs about its own size once.
+//! Dot-stuffing is undone and line ends are CRLF when it is made. Clones and slices share the
+//! octets, so that a message costs about its own size once.
 
 use std::fmt;
 use std::ops::Range;

@@ -12,8 +12,8 @@ impl Date {
         Self(DateTime::from_timestamp(seconds.min(LAST_SECOND)))
     }
 
-    /// Reads a Date field. Old and sloppy forms are understood: years of two digits, names of zones,
-    /// comments, no seconds, words in another order.
+    /// Reads a Date field. Old and sloppy forms are understood: years of two digits, names of
+    /// zones, comments, no seconds, words in another order.
     pub fn parse(field_value: &str) -> Option<Self> {
         let mut words = Words::default();
         for word in without_comments(field_value).split([' ', '\t', '\r', '\n', ',']) {

@@ -31,7 +31,8 @@ pub struct Attachment {
     pub name: Option<String>,
     /// Type and subtype in lower case.
     pub media_type: String,
-    /// The media type with the parameters that matter to its reader, such as `charset` and `method`.
+    /// The media type with the parameters that matter to its reader, such as `charset` and
+    /// `method`.
     pub content_type: String,
     /// Without angle brackets, as `cid:` URLs have it (RFC 2392).
     pub content_id: Option<String>,

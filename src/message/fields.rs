@@ -112,8 +112,9 @@ mod tests {
     fn other_fields_stay_in_order_and_bcc_does_not() {
         let email = email(concat!(
             "Received: from a\r\n\tby b\r\nReceived: from c\r\nX-One: =?utf-8?Q?caf=C3=A9?=\r\n",
-            "Bcc: hidden@b.c\r\nBCC : hidden@b.c\r\nResent-Bcc: hidden@b.c\r\nMIME-Version: 1.0\r\n",
-            "Content-Language: en\r\nX-One: two\r\nResent-To: =?utf-8?Q?a=2C?= <a@b.c>\r\nX-Bcc:\r\n",
+            "Bcc: hidden@b.c\r\nBCC : hidden@b.c\r\nResent-Bcc: hidden@b.c\r\n",
+            "MIME-Version: 1.0\r\nContent-Language: en\r\nX-One: two\r\n",
+            "Resent-To: =?utf-8?Q?a=2C?= <a@b.c>\r\nX-Bcc:\r\n",
         ));
         assert_eq!(email.received_count, 2);
         assert_eq!(

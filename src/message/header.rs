@@ -1,8 +1,8 @@
 //! One header section: where it ends, and its fields (RFC 5322 §2.2, §4.5).
 //!
 //! The section ends at the empty line, or leniently before the first line that is no field; blanks
-//! between name and colon are taken (`Subject : x`). Fields are not stored: [`Header::fields`] walks
-//! over them, so that a million of them cost no memory.
+//! between name and colon are taken (`Subject : x`). Fields are not stored: [`Header::fields`]
+//! walks over them, so that a million of them cost no memory.
 
 use std::ops::Range;
 
@@ -24,8 +24,8 @@ pub struct TooLong;
 impl Header {
     /// Finds the section that begins at `start` and is at most `limit` octets long.
     ///
-    /// `is_delimiter` is asked about lines that begin with two hyphens: a part without a body, whose
-    /// header runs into the next boundary, ends there.
+    /// `is_delimiter` is asked about lines that begin with two hyphens: a part without a body,
+    /// whose header runs into the next boundary, ends there.
     ///
     /// # Errors
     /// [`TooLong`] as soon as the limit is passed; nothing behind it is looked at.
@@ -65,6 +65,13 @@ impl Header {
                 None => return Err(TooLong),
             };
         }
+    }
+
+    /// The value of the first field of that name.
+    pub(super) fn value<'a>(&self, octets: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        self.fields(octets)
+            .find(|field| field.is(name))
+            .map(|field| field.value)
     }
 
     /// The fields in their order.

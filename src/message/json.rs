@@ -1,8 +1,8 @@
 //! The JSON form of a message, version 1: the body of the request to an email API of one's own.
 //!
-//! The contract is docs/json-api.md, its schema docs/json-api.schema.json. A form is made once for a
-//! message, its attachments counted once; [`JsonForm::addressed_to`] then gives the body of a call
-//! for some of the recipients at nearly no cost.
+//! The contract is docs/json-api.md, its schema docs/json-api.schema.json. A form is made once for
+//! a message, its attachments counted once; [`JsonForm::addressed_to`] then gives the body of a
+//! call for some of the recipients at nearly no cost.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -329,7 +329,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_message_is_valid_json(octets in "(Subject|From|X|Content-Type)?: ?[ -~é\u{0}-\u{1f}\u{2028}\r\n]{0,200}") {
+        fn any_message_is_valid_json(
+            octets in "(Subject|From|X|Content-Type)?: ?[ -~é\u{0}-\u{1f}\u{2028}\r\n]{0,200}"
+        ) {
             let pieces = form(&octets, true).addressed_to(&ReversePath::Null, &[]);
             let json: Value = serde_json::from_str(&text(&pieces)).unwrap();
             prop_assert_eq!(&json["version"], &json!(1));

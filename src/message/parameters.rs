@@ -33,8 +33,8 @@ impl MimeField {
         self.value.as_deref()
     }
 
-    /// The octets of a parameter, its pieces joined (RFC 2231 §3). Of several forms the extended one
-    /// counts: programs send the plain one beside it for those who do not know better.
+    /// The octets of a parameter, its pieces joined (RFC 2231 §3). Of several forms the extended
+    /// one counts: programs send the plain one beside it for those who do not know better.
     pub fn parameter(&self, name: &str) -> Option<Vec<u8>> {
         self.assemble(name).map(|(octets, _)| octets)
     }
@@ -112,9 +112,10 @@ impl Parameter {
     }
 }
 
-/// Takes `token` or `token/token` off the front, with blanks and comments around.
+/// Takes `token` or `token/token` off the front, with blanks, comments or quotes around.
 fn take_value(octets: &[u8]) -> (Option<String>, &[u8]) {
-    let (first, rest) = take_token(skip_blanks(octets));
+    let front = skip_blanks(octets);
+    let (first, rest) = take_token(front.strip_prefix(b"\"").unwrap_or(front));
     let rest = skip_blanks(rest);
     if first.is_empty() || rest.starts_with(b"=") {
         // `Content-Disposition: filename=x`: there is no value, only parameters.
@@ -290,7 +291,7 @@ mod tests {
             ("filename=x.pdf", None),
             ("", None),
             (";", None),
-            ("\"base64\"", None),
+            ("\"base64\"", Some("base64")),
         ] {
             assert_eq!(field(text).value(), value, "{text:?}");
         }

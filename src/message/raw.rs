@@ -199,7 +199,8 @@ mod tests {
             let (content, structure, email) = read(&text);
             let received = "Received: by gw; now\r\n";
             let raw = RawMessage::new(&content, &structure, &email, Some(received));
-            let (again, structure, mut email_again) = read(&String::from_utf8(raw.slices().concat()).unwrap());
+            let left = String::from_utf8(raw.slices().concat()).unwrap();
+            let (again, structure, mut email_again) = read(&left);
             prop_assert_eq!(email_again.headers.remove(0).value, "by gw; now");
             email_again.received_count = email.received_count;
             let offset = |email: &Email| email.attachments.first().map_or(0, |a| a.body.start);

@@ -42,7 +42,8 @@ fn decode(octets: &[u8]) -> String {
     let mut word = Joined::default();
     let mut plain = 0_usize;
     let mut at = 0_usize;
-    // Without one more `?=` there is no encoded word: then the rest is not searched again and again.
+    // Without one more `?=` there is no encoded word: then the rest is not searched again and
+    // again.
     while let Some(found) = octets.get(at..).and_then(|rest| memmem::find(rest, b"=?")) {
         let start = at.saturating_add(found);
         let rest = octets.get(start..).unwrap_or_default();

@@ -96,8 +96,8 @@ impl Command {
 /// Whether a line that begins with these octets is another protocol's: a TLS record, or an HTTP
 /// method and a blank.
 ///
-/// The rest of such a line need not be waited for. It may hold no line break (a ClientHello), or one
-/// beyond the limit (a long URL), and what follows may be SMTP in the body of a POST.
+/// The rest of such a line need not be waited for. It may hold no line break (a TLS handshake), or
+/// one beyond the limit (a long URL), and what follows may be SMTP in the body of a POST.
 pub fn is_not_smtp(start: &[u8]) -> bool {
     // The longest method has seven letters.
     let front = start.get(..8).unwrap_or(start);

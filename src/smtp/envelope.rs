@@ -2,6 +2,8 @@
 //!
 //! Built from MAIL and RCPT alone. No header field ever adds to it.
 
+use std::collections::HashSet;
+
 use crate::smtp::address::{ForwardPath, ReversePath};
 use crate::smtp::parameter::MailParameters;
 
@@ -10,6 +12,8 @@ pub struct Envelope {
     reverse_path: ReversePath,
     parameters: MailParameters,
     recipients: Vec<ForwardPath>,
+    /// The same ones, to be found at once however many there are.
+    known: HashSet<ForwardPath>,
 }
 
 impl Envelope {
@@ -18,6 +22,7 @@ impl Envelope {
             reverse_path,
             parameters,
             recipients: Vec::new(),
+            known: HashSet::new(),
         }
     }
 
@@ -34,10 +39,14 @@ impl Envelope {
         &self.recipients
     }
 
+    pub fn has_recipient(&self, recipient: &ForwardPath) -> bool {
+        self.known.contains(recipient)
+    }
+
     /// Adds a recipient. One that is there already is not added again: a client that names an
     /// address twice still wants one message there.
     pub fn add_recipient(&mut self, recipient: ForwardPath) {
-        if !self.recipients.contains(&recipient) {
+        if self.known.insert(recipient.clone()) {
             self.recipients.push(recipient);
         }
     }

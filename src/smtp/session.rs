@@ -136,6 +136,9 @@ enum Phase {
     /// No EHLO yet, or none since TLS.
     Greeting,
     Ready,
+    /// Ready, and the last MAIL was refused: RCPT and DATA may follow that were pipelined behind it
+    /// (RFC 2920 §3.1), and are no fault of the client.
+    MailRefused,
     Authenticating(Exchange),
     Transaction(Envelope),
     MailData(Envelope, DataFramer),
@@ -251,6 +254,7 @@ impl Session {
             Asked::Mail(path, parameters) if reply.is_positive() => {
                 self.phase = Phase::Transaction(Envelope::new(path, parameters));
             }
+            Asked::Mail(..) => self.phase = Phase::MailRefused,
             Asked::Rcpt(path) if reply.is_positive() => {
                 if let Phase::Transaction(envelope) = &mut self.phase {
                     envelope.add_recipient(path);
@@ -397,7 +401,7 @@ impl Session {
             Command::Rcpt(path) => self.rcpt(path),
             Command::Data => self.data(),
             Command::Rset => {
-                if matches!(self.phase, Phase::Transaction(_)) {
+                if matches!(self.phase, Phase::Transaction(_) | Phase::MailRefused) {
                     self.phase = Phase::Ready;
                 }
                 self.reply(&reply::OK);
@@ -489,23 +493,28 @@ impl Session {
         }
         let limit = self.settings.limits.message_size;
         let ascii = path.mailbox().is_none_or(|mailbox| mailbox.is_ascii());
-        if !ascii && !parameters.smtputf8 {
-            self.reply(&reply::SENDER_NEEDS_UTF8);
+        let refusal = if !ascii && !parameters.smtputf8 {
+            &reply::SENDER_NEEDS_UTF8
         } else if limit != 0 && parameters.size.is_some_and(|size| size > limit) {
-            self.reply(&reply::TOO_LARGE);
+            &reply::TOO_LARGE
         } else {
             self.question = Some(Question::Mail(path, parameters));
-        }
+            return;
+        };
+        self.phase = Phase::MailRefused;
+        self.reply(refusal);
     }
 
     fn rcpt(&mut self, path: ForwardPath) {
-        let Phase::Transaction(envelope) = &self.phase else {
-            return self.error(&reply::MAIL_FIRST);
+        let envelope = match &self.phase {
+            Phase::Transaction(envelope) => envelope,
+            Phase::MailRefused => return self.reply(&reply::MAIL_FIRST),
+            _ => return self.error(&reply::MAIL_FIRST),
         };
         let limit = self.settings.limits.recipients;
         if !path.mailbox().is_ascii() && !envelope.parameters().smtputf8 {
             self.reply(&reply::RECIPIENT_NEEDS_UTF8);
-        } else if envelope.recipients().contains(&path) {
+        } else if envelope.has_recipient(&path) {
             self.reply(&reply::RECIPIENT_OK);
         } else if limit != 0 && envelope.recipients().len() >= limit {
             self.reply(&reply::TOO_MANY_RECIPIENTS);
@@ -525,8 +534,12 @@ impl Session {
             }
             _ => &reply::MAIL_FIRST,
         };
-        if !self.closed_for_early_octets(refusal) {
-            self.error(refusal);
+        if self.closed_for_early_octets(refusal) {
+            return;
+        }
+        match self.phase {
+            Phase::MailRefused => self.reply(refusal),
+            _ => self.error(refusal),
         }
     }
 

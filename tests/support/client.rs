@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, NamedGroup, ProtocolVersion, StreamOwned};
 
 enum Stream {
     Clear(TcpStream),
@@ -50,6 +50,21 @@ impl SmtpClient {
         }
         self.stream = Stream::Tls(Box::new(StreamOwned::new(tls, socket)));
         Ok(())
+    }
+
+    pub(crate) fn tls_version(&self) -> Option<ProtocolVersion> {
+        self.tls()?.protocol_version()
+    }
+
+    pub(crate) fn key_exchange(&self) -> Option<NamedGroup> {
+        Some(self.tls()?.negotiated_key_exchange_group()?.name())
+    }
+
+    fn tls(&self) -> Option<&ClientConnection> {
+        match &self.stream {
+            Stream::Tls(stream) => Some(&stream.conn),
+            Stream::Clear(_) | Stream::None => None,
+        }
     }
 
     pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {

@@ -1,0 +1,10 @@
+//! The attack classes of the field, each against the running gateway. The ids are those of the
+//! project's threat list.
+
+mod t01_smuggling;
+mod t04_starttls_injection;
+mod t05_auth_state;
+mod t06_auth_parsing;
+mod t07_injection;
+mod t12_mime_bombs;
+mod t15_cross_protocol;

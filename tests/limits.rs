@@ -1,0 +1,193 @@
+//! Each bound on what a client may do, with its reply (`submission::limits`).
+
+use smtp_gateway::auth::TrustedNetwork;
+use smtp_gateway::auth::static_keys::Account;
+use smtp_gateway::ingress::smtp::{ListenerAuth, ListenerConfig, ListenerTls};
+use smtp_gateway::secret::Secret;
+use smtp_gateway::units::{ByteSize, Period};
+
+use crate::support::client::SmtpClient;
+use crate::support::gateway::{Gateway, listener};
+use crate::support::wait_until;
+
+#[test]
+fn a_connection_over_the_pods_limit_is_told_to_come_back() {
+    let gateway = Gateway::sandbox(|config| config.limits.connections = 2);
+    let (mut one, mut two) = (gateway.connect(), gateway.connect());
+    one.expect("220");
+    two.expect("220");
+    let mut three = gateway.connect();
+    three.expect("421 4.7.0");
+    three.expect_end();
+    assert_eq!(
+        gateway.metric("smtp_refused_connections_total{limit=\"connections\"}"),
+        1.0
+    );
+    one.ask("QUIT", "221");
+    one.expect_end();
+    drop(one);
+    wait_until(|| gateway.metric("smtp_active_connections") < 2.0);
+    gateway.connect().expect("220");
+}
+
+#[test]
+fn a_connection_over_the_limit_of_its_address_is_told_to_come_back() {
+    let gateway = Gateway::sandbox(|config| {
+        config.limits.connections_per_ip = 1;
+        config.limits.exempt_networks.clear();
+    });
+    let mut one = gateway.connect();
+    one.expect("220");
+    gateway.connect().expect("421 4.7.0");
+    let name = "smtp_refused_connections_total{limit=\"connections_per_ip\"}";
+    assert_eq!(gateway.metric(name), 1.0);
+}
+
+#[test]
+fn messages_over_the_rate_of_an_address_wait_and_the_reply_names_the_setting() {
+    let gateway = Gateway::sandbox(|config| {
+        config.limits.messages_per_minute_per_ip = 2;
+        config.limits.exempt_networks.clear();
+    });
+    let mut client = gateway.logged_in();
+    for _ in 0..2 {
+        assert!(
+            client
+                .submit(&["ann@example.net"], "\r\nx\r\n")
+                .starts_with("250")
+        );
+    }
+    let reply = client.ask("MAIL FROM:<app@example.com>", "451 4.7.1");
+    assert!(
+        reply.contains("limits.messages_per_minute_per_ip"),
+        "{reply}"
+    );
+    let mut other = gateway.logged_in();
+    other.ask("MAIL FROM:<app@example.com>", "451 4.7.1");
+    let name = "smtp_rate_limited_total{limit=\"messages_per_minute_per_ip\"}";
+    assert_eq!(gateway.metric(name), 2.0);
+}
+
+#[test]
+fn loopback_is_exempt_from_limits_per_address_by_default() {
+    let gateway = Gateway::sandbox(|config| {
+        config.limits.messages_per_minute_per_ip = 1;
+        config.limits.connections_per_ip = 1;
+    });
+    let (mut one, mut two) = (gateway.logged_in(), gateway.logged_in());
+    for _ in 0..2 {
+        assert!(
+            one.submit(&["ann@example.net"], "\r\nx\r\n")
+                .starts_with("250")
+        );
+        assert!(
+            two.submit(&["ann@example.net"], "\r\nx\r\n")
+                .starts_with("250")
+        );
+    }
+}
+
+#[test]
+fn recipients_over_the_limit_are_left_for_another_message() {
+    let gateway = Gateway::sandbox(|config| config.limits.recipients = 2);
+    let mut client = gateway.logged_in();
+    client.ask("MAIL FROM:<app@example.com>", "250");
+    client.ask("RCPT TO:<a@example.net>", "250 2.1.5");
+    client.ask("RCPT TO:<b@example.net>", "250 2.1.5");
+    let reply = client.ask("RCPT TO:<c@example.net>", "452 4.5.3");
+    assert!(reply.contains("limits.recipients"), "{reply}");
+    client.ask("DATA", "354");
+    client.send("\r\nx\r\n.\r\n");
+    client.expect("250");
+}
+
+#[test]
+fn an_idle_session_ends() {
+    let gateway = Gateway::sandbox(|config| config.limits.idle_timeout = Period::seconds(1));
+    let mut client = gateway.connect();
+    client.expect("220");
+    client.expect("421 4.4.2");
+    client.expect_end();
+    let ended = "smtp_sessions_ended_total{ending=\"timed_out\"}";
+    wait_until(|| gateway.metric(ended) > 0.0);
+}
+
+#[test]
+fn mail_data_that_pauses_for_too_long_ends_the_session() {
+    let gateway = Gateway::sandbox(|config| config.limits.data_timeout = Period::seconds(1));
+    let mut client = gateway.logged_in();
+    client.begin(&["ann@example.net"]);
+    client.send("Subject: half\r\n");
+    client.expect("421 4.4.2");
+    client.expect_end();
+    assert!(
+        gateway.get("/api/messages").1.contains("[]"),
+        "half a message is no message"
+    );
+}
+
+#[test]
+fn the_tenth_error_ends_the_session() {
+    let gateway = Gateway::sandbox(|_| {});
+    let mut client = gateway.connect();
+    client.expect("220");
+    for _ in 0..9 {
+        client.ask("FOO", "500 5.5.2");
+    }
+    client.ask("FOO", "421 4.7.0");
+    client.expect_end();
+}
+
+#[test]
+fn mime_limits_are_settings_with_an_effect() {
+    let gateway = Gateway::sandbox(|config| {
+        config.limits.mime_parts = 2;
+        config.limits.header_size = ByteSize(1000);
+    });
+    let mut client = gateway.logged_in();
+    let part = "--b\r\n\r\nx\r\n";
+    let content = format!(
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n{}--b--\r\n",
+        part.repeat(3)
+    );
+    let reply = client.submit(&["ann@example.net"], &content);
+    assert!(reply.starts_with("554 5.6.0"), "{reply}");
+    let content = format!("X-Long: {}\r\n\r\nx\r\n", "x".repeat(1000));
+    let reply = client.submit(&["ann@example.net"], &content);
+    assert!(reply.starts_with("554 5.6.0"), "{reply}");
+}
+
+#[test]
+fn a_trusted_network_sends_in_clear_without_login_and_others_do_not() {
+    let plain = ListenerConfig {
+        auth: ListenerAuth::Trusted,
+        ..listener(ListenerTls::Off)
+    };
+    let printer = Account {
+        name: "printer".to_owned(),
+        api_key: Some(Secret::new("printers-key")),
+        ..Account::default()
+    };
+    for (network, reply) in [("127.0.0.0/8", "250"), ("192.0.2.0/24", "530 5.7.0")] {
+        let gateway = Gateway::sandbox(|config| {
+            config.smtp.listeners.push(plain.clone());
+            config.auth.accounts.push(printer.clone());
+            config.auth.trusted_networks = vec![TrustedNetwork {
+                network: network.parse().unwrap(),
+                account: "printer".to_owned(),
+            }];
+        });
+        let mut client = SmtpClient::connect(gateway.smtp(2));
+        client.expect("220");
+        let greeting = client.ask("EHLO printer", "250");
+        assert!(
+            !greeting.contains("AUTH") && !greeting.contains("STARTTLS"),
+            "{greeting}"
+        );
+        client.ask("MAIL FROM:<app@example.com>", reply);
+        client.ask("AUTH PLAIN AGFubgBzZWNyZXQ=", "538 5.7.11");
+        // Trust is a matter of the listener too: elsewhere the same host must log in.
+        let mut elsewhere = gateway.secured();
+        elsewhere.ask("MAIL FROM:<app@example.com>", "530 5.7.0");
+    }
+}

@@ -1,0 +1,310 @@
+//! The binary as an operator meets it: settings that are wrong, the drain, the log.
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::api::FakeApi;
+use crate::support::client::SmtpClient;
+use crate::support::gateway::Certificate;
+use crate::support::process::{Process, command, run};
+
+/// A settings file that works, for an API at `url`, on ports that the system chooses.
+fn settings(folder: &Path, certificate: &Certificate, url: &str) {
+    let (chain, key) = (certificate.chain(), certificate.key());
+    let text = format!(
+        "[smtp]\nhostname = \"gateway.example\"\nlisteners = [\n\
+         {{ host = \"127.0.0.1\", port = 0 }},\n\
+         {{ host = \"127.0.0.1\", port = 0, tls = \"implicit\" }}]\n\
+         [http]\nhost = \"127.0.0.1\"\nport = 0\n\
+         [tls]\ncert_path = {chain:?}\nkey_path = {key:?}\n\
+         [auth]\naccounts = [{{ name = \"ann\", password = \"secret\" }}]\n\
+         [api]\nurl = \"{url}\"\nkey = \"gateway-key\"\n\
+         [drain]\npause = \"1s\"\n"
+    );
+    std::fs::write(folder.join("gateway.toml"), text).unwrap();
+}
+
+fn serve(folder: &TempDir) -> Command {
+    let mut command = command(folder.path());
+    command.args(["--config", "gateway.toml"]);
+    command
+}
+
+struct Scene {
+    folder: TempDir,
+    certificate: Certificate,
+    api: FakeApi,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let scene = Self {
+            folder: tempfile::tempdir().unwrap(),
+            certificate: Certificate::new(),
+            api: FakeApi::start(),
+        };
+        settings(scene.folder.path(), &scene.certificate, &scene.api.url());
+        scene
+    }
+
+    fn client(&self, process: &mut Process) -> SmtpClient {
+        let address = process.listening("SMTP");
+        let mut client = SmtpClient::connect(address);
+        client.expect("220");
+        client.ask("EHLO client.example", "250");
+        client.ask("STARTTLS", "220");
+        client.start_tls(self.certificate.client());
+        client.ask("EHLO client.example", "250");
+        client.ask("AUTH PLAIN AGFubgBzZWNyZXQ=", "235");
+        client
+    }
+}
+
+#[test]
+fn without_settings_the_start_fails_and_says_all_that_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&[][..], &["serve"], &["check"]] {
+        let (code, errors) = run(command(folder.path()).args(arguments));
+        assert_eq!(code, 78);
+        for key in ["api.url", "auth.accounts", "tls"] {
+            let lines = errors
+                .lines()
+                .filter(|line| line.contains(&format!("{key}:")));
+            assert_eq!(lines.count(), 1, "one line for {key} in {errors}");
+        }
+        assert_eq!(errors.lines().count(), 3, "{errors}");
+    }
+}
+
+#[test]
+fn each_wrong_setting_is_one_clear_line() {
+    let scene = Scene::new();
+    for (name, value, told) in [
+        ("SMTP_PORT", "smtp", &["SMTP_PORT"][..]),
+        (
+            "SMTP_PORT",
+            "tcp://10.0.0.1:587",
+            &["SMTP_PORT", "enableServiceLinks"],
+        ),
+        (
+            "GATEWAY__SMTP__PROT",
+            "587",
+            &["GATEWAY__SMTP__PROT", "GATEWAY__SMTP__PORT"],
+        ),
+        (
+            "GATEWAY__API__KEY_FILE",
+            "/nowhere/key",
+            &["GATEWAY__API__KEY_FILE", "/nowhere/key"],
+        ),
+        (
+            "GATEWAY__API__URL",
+            "http://api.example",
+            &["GATEWAY__API__URL", "allow_http"],
+        ),
+        (
+            "GATEWAY__AUTH__SOURCE",
+            "any",
+            &["GATEWAY__AUTH__SOURCE", "sandbox"],
+        ),
+        (
+            "GATEWAY__LOG__LEVEL",
+            "smtp_gateway=loud",
+            &["GATEWAY__LOG__LEVEL", "DEBUG"],
+        ),
+        (
+            "GATEWAY__LIMITS__MESSAGE_SIZE",
+            "25 potatoes",
+            &["GATEWAY__LIMITS__MESSAGE_SIZE", "25MiB"],
+        ),
+        (
+            "TLS_CERT_PATH",
+            "/nowhere/tls.crt",
+            &["TLS_CERT_PATH", "/nowhere/tls.crt"],
+        ),
+        (
+            "GATEWAY__SMTP__LISTENERS",
+            "[{port = 25, tls = \"off\"}]",
+            &["GATEWAY__SMTP__LISTENERS", "TLS"],
+        ),
+    ] {
+        let (code, errors) = run(serve(&scene.folder).env(name, value));
+        assert_eq!(code, 78, "{name}={value}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{name}={value}: {errors}");
+        for word in told {
+            assert!(
+                errors.contains(word),
+                "{name}={value}: no {word} in {errors}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let scene = Scene::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for name in ["SMTP_PORT", "HTTP_PORT"] {
+        let (code, errors) = run(serve(&scene.folder).env(name, &port));
+        assert_eq!(code, 1);
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert!(errors.contains(&port) && errors.contains(name), "{errors}");
+        assert!(errors.contains("in use"), "{errors}");
+    }
+}
+
+#[test]
+fn check_shows_the_settings_in_force_and_hides_secrets() {
+    let scene = Scene::new();
+    let output = serve(&scene.folder)
+        .args(["check", "--set", "limits.recipients=7"])
+        .env("RATE_LIMIT_PER_IP", "42")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let shown = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "limits.messages_per_minute_per_ip = 42  # RATE_LIMIT_PER_IP",
+        "limits.recipients = 7  # command line",
+        "limits.errors = 10  # default",
+        "limits.message_size = \"25MiB\"  # default",
+        "api.key = \"***\"  # gateway.toml",
+    ] {
+        assert!(
+            shown.lines().any(|shown| shown == line),
+            "no {line:?} in {shown}"
+        );
+    }
+    assert!(
+        !shown.contains("gateway-key") && !shown.contains("secret\""),
+        "{shown}"
+    );
+}
+
+#[test]
+fn every_name_of_the_table_has_an_effect() {
+    let scene = Scene::new();
+    let (chain, key) = (scene.certificate.chain(), scene.certificate.key());
+    let (chain, key) = (chain.to_str().unwrap(), key.to_str().unwrap());
+    for (name, value, line) in [
+        ("SMTP_HOST", "127.0.0.2", "smtp.host = \"127.0.0.2\""),
+        ("SMTP_PORT", "2587", "smtp.port = 2587"),
+        ("HTTP_HOST", "127.0.0.2", "http.host = \"127.0.0.2\""),
+        ("HTTP_PORT", "8081", "http.port = 8081"),
+        (
+            "TLS_CERT_PATH",
+            chain,
+            &format!("tls.cert_path = {chain:?}"),
+        ),
+        ("TLS_KEY_PATH", key, &format!("tls.key_path = {key:?}")),
+        ("LOG_LEVEL", "warning", "log.level = \"warning\""),
+        (
+            "RATE_LIMIT_PER_IP",
+            "5",
+            "limits.messages_per_minute_per_ip = 5",
+        ),
+        ("MAX_CONNECTIONS_PER_POD", "5", "limits.connections = 5"),
+        ("CONNECTION_TIMEOUT", "60", "limits.idle_timeout = \"1m\""),
+        (
+            "MESSAGE_SIZE_LIMIT",
+            "1048576",
+            "limits.message_size = \"1MiB\"",
+        ),
+    ] {
+        let output = serve(&scene.folder)
+            .arg("check")
+            .env(name, value)
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        let expected = format!("{line}  # {name}");
+        assert!(
+            shown.lines().any(|line| line == expected),
+            "no {expected:?} in {shown}"
+        );
+    }
+}
+
+#[test]
+fn sigterm_finishes_what_is_in_flight_and_ends_with_0() {
+    let scene = Scene::new();
+    let mut process = Process::start(serve(&scene.folder).env("GATEWAY__DRAIN__PAUSE", "0"));
+    let mut busy = scene.client(&mut process);
+    busy.begin(&["ann@example.net"]);
+    busy.send("Subject: half\r\n");
+    process.signal("TERM");
+    process.wait_for("draining: not ready any more");
+    busy.send("\r\nx\r\n.\r\n");
+    busy.expect("250 2.0.0");
+    busy.expect("421 4.3.2");
+    busy.expect_end();
+    let (status, _) = process.end();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(scene.api.recorded().len(), 1);
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let scene = Scene::new();
+    let mut process = Process::start(serve(&scene.folder).env("GATEWAY__DRAIN__PAUSE", "1h"));
+    let _idle = scene.client(&mut process);
+    process.signal("TERM");
+    process.wait_for("draining: not ready any more");
+    process.signal("TERM");
+    let (status, _) = process.end();
+    assert!(!status.success());
+}
+
+#[test]
+fn the_log_has_ids_and_no_address_subject_content_or_secret() {
+    let scene = Scene::new();
+    let mut process = Process::start(serve(&scene.folder).env("LOG_LEVEL", "DEBUG"));
+    let mut client = scene.client(&mut process);
+    let content = "From: canary-from@example.com\r\nSubject: canary-subject\r\n\r\ncanary-text\r\n";
+    client.submit(&["canary-rcpt@example.net"], content);
+    client.ask("QUIT", "221");
+    drop(client);
+    let accepted = process.wait_for("message accepted");
+    let session = accepted["session.id"].as_str().unwrap();
+    assert_eq!(accepted["transaction.id"], format!("{session}-1"));
+    assert_eq!(accepted["message.recipients"], 1);
+    let ended = process.wait_for("session ended");
+    assert_eq!(ended["session.id"], session);
+    assert_eq!(ended["session.ending"], "quit");
+    process.signal("TERM");
+    let (_, log) = process.end();
+    let log = log.join("\n");
+    for canary in [
+        "canary",
+        "app@example.com",
+        "gateway-key",
+        "AGFubgBzZWNyZXQ=",
+        "\"secret",
+    ] {
+        assert!(!log.contains(canary), "{canary} is in {log}");
+    }
+}
+
+#[test]
+fn a_probe_that_sends_nothing_leaves_no_line() {
+    let scene = Scene::new();
+    let mut process = Process::start(serve(&scene.folder).env("LOG_LEVEL", "DEBUG"));
+    let address = process.listening("SMTP");
+    let http = process.listening("HTTP");
+    for _ in 0..3 {
+        let mut probe = SmtpClient::connect(address);
+        probe.expect("220");
+    }
+    let ended = "smtp_sessions_ended_total{ending=\"peer_left\"} 3";
+    crate::support::wait_until(|| {
+        crate::support::api::request(http, "GET", "/metrics")
+            .1
+            .contains(ended)
+    });
+    process.signal("TERM");
+    process.wait_for("draining: not ready any more");
+    let (_, log) = process.end();
+    assert!(!log.iter().any(|line| line.contains("session")), "{log:#?}");
+}
