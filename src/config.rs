@@ -223,3 +223,35 @@ fn describe(lines: &mut String, key: &str, value: &Value, origins: &Origins) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Settings that have no default, and so no line in the description of the defaults.
+    const WITHOUT_DEFAULT: [&str; 4] = ["smtp.host", "smtp.port", "api.key", "api.ca_path"];
+
+    #[test]
+    fn the_page_of_settings_lists_every_key_with_its_default() {
+        let page = include_str!("../docs/settings.md");
+        let rows = page.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split('|');
+            let key = cells.next()?.trim().strip_suffix('`')?;
+            let default = cells.next()?.trim().trim_matches('`');
+            Some((key.to_owned(), default.to_owned()))
+        });
+        let (without, mut documented): (Vec<_>, Vec<_>) =
+            rows.partition(|(_, default)| default.is_empty());
+        let without: Vec<_> = without.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(without, WITHOUT_DEFAULT);
+        let described = Config::default().describe(&Origins::default());
+        let mut actual: Vec<_> = described
+            .lines()
+            .filter_map(|line| line.strip_suffix("  # default")?.split_once(" = "))
+            .map(|(key, default)| (key.to_owned(), default.to_owned()))
+            .collect();
+        documented.sort();
+        actual.sort();
+        assert_eq!(documented, actual);
+    }
+}

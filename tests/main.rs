@@ -11,6 +11,7 @@ mod dialogues;
 mod layers;
 mod limits;
 mod live_dialogues;
+mod message_corpus;
 mod outcomes;
 mod process;
 mod sandbox;

@@ -1,6 +1,6 @@
 //! Content-Transfer-Encoding undone, as a stream (RFC 2045 §6).
 //!
-//! [`Decoder`] hands out the decoded content of a part bit by bit, so that a large attachment is
+//! `Decoder` hands out the decoded content of a part bit by bit, so that a large attachment is
 //! never held twice. It is lenient: what cannot be decoded is passed on or left out as RFC 2045
 //! §6.7 and §6.8 advise; no input is an error. Its work is linear, wherever the caller pauses.
 

@@ -41,6 +41,10 @@ impl From<Question> for Seen {
 
 /// What happened at the driver's side, besides reading and writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few, and they live for one test"
+)]
 enum Event {
     Asked(Seen, Reply),
     Handshake,

@@ -1,0 +1,31 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test clients lint fmt doc ci clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
+
+run: ## Start the sandbox: SMTP on 2587 and 2465, inbox on http://127.0.0.1:8080/
+	cargo run --quiet -- sandbox
+
+test: ## Run all tests; needs nothing but Rust
+	cargo test
+
+clients: ## Send through the release binary with curl, Python and lettre; needs curl and python3
+	cargo test --release --test clients
+
+lint: ## Check format, lints and documentation; warnings are errors
+	cargo fmt --check
+	cargo clippy --all-targets --test clients -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --quiet
+
+fmt: ## Format the code
+	cargo fmt
+
+doc: ## Build the documentation of the code
+	cargo doc --no-deps --document-private-items
+
+ci: ## What a change must pass
+	bash .ci/run
+
+clean: ## Remove what was built
+	cargo clean
