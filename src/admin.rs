@@ -4,19 +4,24 @@ mod health;
 mod inbox;
 mod page;
 
-use std::future::Future;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::delivery::sandbox::Sandbox;
-use crate::shutdown::Readiness;
+use crate::shutdown::{Readiness, Tasks};
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::metrics::Registry;
 
@@ -51,18 +56,35 @@ pub struct State {
     pub sandbox: Option<Arc<Sandbox>>,
 }
 
-/// Serves until `stop`.
-///
-/// # Errors
-/// When the socket breaks.
-pub async fn serve(
-    socket: TcpListener,
-    state: State,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(socket, router(state))
-        .with_graceful_shutdown(stop)
-        .await
+/// Serves until `ends`, then finishes its answers for a moment.
+pub async fn serve(socket: TcpListener, state: State, tasks: Tasks, ends: CancellationToken) {
+    let router = router(state);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, socket.accept().await)
+        };
+        match ends.run_until_cancelled(accepted).await {
+            None => break,
+            Some((Ok(place), Ok((stream, _)))) => {
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_DEADLINE)
+                    .serve_connection(
+                        TokioIo::new(stream),
+                        TowerToHyperService::new(router.clone()),
+                    );
+                tasks.spawn(async move {
+                    let _place = place;
+                    // A client that breaks off, or stays for too long, has its own reasons.
+                    let _ = timeout(LIFETIME, connection).await;
+                });
+            }
+            Some(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    tasks.drain(GOODBYE, GOODBYE).await;
 }
 
 fn router(state: State) -> Router {
@@ -86,4 +108,10 @@ fn router(state: State) -> Router {
     }
 }
 
+/// A kubelet, a Prometheus, a person or two.
+const CONNECTIONS: usize = 64;
+const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+const LIFETIME: Duration = Duration::from_secs(300);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const GOODBYE: Duration = Duration::from_secs(1);
 const EXPOSITION_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";

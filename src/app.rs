@@ -37,6 +37,8 @@ pub struct App {
     bound: Latch,
     tasks: Tasks,
     drain: shutdown::Config,
+    /// How long a delivery may take.
+    delivery: Duration,
 }
 
 impl App {
@@ -94,6 +96,7 @@ impl App {
             readiness,
             bound,
             drain: config.drain,
+            delivery: config.delivery.deadline.duration(),
         })
     }
 
@@ -116,7 +119,7 @@ impl App {
     /// finished.
     ///
     /// # Errors
-    /// When the HTTP server breaks.
+    /// When the system does not tell what is bound.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let connections = Connections::new(self.service.limits.clone());
         let liveness = Liveness::default();
@@ -143,36 +146,26 @@ impl App {
             liveness,
             sandbox: self.sandbox,
         };
-        let http = admin::serve(self.http, state, http_ends.clone().cancelled_owned());
+        let http = admin::serve(self.http, state, self.tasks.aside(), http_ends.clone());
         drop(self.bound);
         let life = async {
             stop.await;
             info!("draining: not ready any more");
             self.readiness.drain();
             tokio::time::sleep(self.drain.pause.duration()).await;
-            if !self.tasks.drain(self.drain.deadline.duration()).await {
+            if !self
+                .tasks
+                .drain(self.drain.deadline.duration(), self.delivery)
+                .await
+            {
                 warn!("drain.deadline passed: what was still open is dropped");
             }
             info!("drained");
             http_ends.cancel();
         };
         // Health and metrics are served to the very end.
-        let (served, ()) = tokio::join!(bounded(http, http_ends.clone()), life);
-        served.context("the HTTP server broke")
-    }
-}
-
-/// Lets the HTTP server finish its answers for a moment after its end, not for ever.
-async fn bounded(
-    http: impl Future<Output = std::io::Result<()>>,
-    ends: CancellationToken,
-) -> std::io::Result<()> {
-    tokio::select! {
-        served = http => served,
-        () = async {
-            ends.cancelled().await;
-            tokio::time::sleep(HTTP_GOODBYE).await;
-        } => Ok(()),
+        tokio::join!(http, life);
+        Ok(())
     }
 }
 
@@ -245,4 +238,3 @@ fn hostname(config: &Config) -> String {
 
 /// Where requests would go, as the sandbox shows them, when no API is named.
 const SANDBOX_URL: &str = "https://api.example/messages";
-const HTTP_GOODBYE: Duration = Duration::from_secs(1);

@@ -23,6 +23,8 @@ mod text_file;
 mod tree;
 mod vocabulary;
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -36,7 +38,7 @@ use crate::config::vocabulary::Vocabulary;
 use crate::delivery::{self, BackendName, http, sandbox};
 use crate::ingress::smtp::{self, ListenerAuth, ListenerTls};
 use crate::shutdown;
-use crate::submission::limits::Limits;
+use crate::submission::limits::{self, Limits};
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Registry;
 use crate::tls;
@@ -114,6 +116,7 @@ impl Config {
 
     /// What no section can know by itself, and what only using a setting can tell.
     fn check(&self, settings: &mut Settings) {
+        self.check_bounds(settings);
         self.check_listeners(settings);
         self.check_auth(settings);
         self.check_backend(settings);
@@ -129,6 +132,29 @@ impl Config {
                 "tls",
                 format!("{error}; or set tls.self_signed = true to try things out"),
             );
+        }
+    }
+
+    fn check_bounds(&self, settings: &mut Settings) {
+        let name = &self.smtp.hostname;
+        let is_name = |c: char| c.is_ascii_alphanumeric() || ".-_[]:".contains(c);
+        if name.len() > 255 || !name.chars().all(is_name) {
+            settings.fault("smtp.hostname", "expected a host name");
+        }
+        if self.limits.command_line < limits::MIN_COMMAND_LINE {
+            let text = "expected at least 512, which every client may count on (RFC 5321)";
+            settings.fault("limits.command_line", text);
+        }
+        let (delivery, drain) = (self.delivery.deadline, self.drain.deadline);
+        if !(Duration::from_secs(1)..=MAX_DEADLINE).contains(&delivery.duration()) {
+            settings.fault("delivery.deadline", "expected 1s to 10m");
+        }
+        if drain.duration() < delivery.duration() {
+            let text = format!("expected at least delivery.deadline, {delivery}");
+            settings.fault("drain.deadline", text);
+        }
+        if self.api.connect_timeout.duration().is_zero() {
+            settings.fault("api.connect_timeout", "expected more than 0");
         }
     }
 
@@ -153,6 +179,14 @@ impl Config {
     fn check_auth(&self, settings: &mut Settings) {
         if let Err(error) = Authenticator::new(&self.auth, &Registry::default()) {
             settings.fault(error.setting(), error.to_string());
+        }
+        let keys = self
+            .auth
+            .accounts
+            .iter()
+            .filter_map(|account| account.api_key.as_ref());
+        if keys.into_iter().any(|key| http::check_key(key).is_err()) {
+            settings.fault("auth.accounts", "an api_key cannot be sent in a header");
         }
         match (self.auth.source, self.backend) {
             (auth::Source::Any, BackendName::Http) => settings.fault(
@@ -202,6 +236,9 @@ impl Config {
         lines
     }
 }
+
+/// A client waits for its reply for ten minutes (RFC 5321 §4.5.3.2.6), most for less.
+const MAX_DEADLINE: Duration = Duration::from_secs(600);
 
 fn describe(lines: &mut String, key: &str, value: &Value, origins: &Origins) {
     match value {

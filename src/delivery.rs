@@ -6,13 +6,14 @@
 pub mod http;
 pub mod sandbox;
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::delivery::http::Http;
-use crate::delivery::http::provider::CannotCarry;
+use crate::delivery::http::provider::Unsendable;
 use crate::delivery::sandbox::Sandbox;
 use crate::message::content::Content;
 use crate::message::email::Email;
@@ -155,18 +156,28 @@ pub enum Failure {
     Unknown,
 }
 
-impl From<CannotCarry> for Outcome {
-    fn from(refusal: CannotCarry) -> Self {
-        Self::Failed {
-            cause: Failure::CannotCarry,
-            reason: Some(Quote::new(&refusal.0)),
+impl From<Unsendable> for Outcome {
+    fn from(unsendable: Unsendable) -> Self {
+        match unsendable {
+            Unsendable::CannotCarry(reason) => Self::Failed {
+                cause: Failure::CannotCarry,
+                reason: Some(Quote::new(&reason)),
+            },
+            Unsendable::Key => Self::deferred(Deferral::KeyRefused),
         }
     }
 }
 
 /// Words from outside that may be shown to a client: printable ASCII, at most 200 octets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Quote(String);
+
+/// An API may name a recipient in them.
+impl fmt::Debug for Quote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Quote({} octets)", self.0.len())
+    }
+}
 
 impl Quote {
     pub fn new(text: &str) -> Self {

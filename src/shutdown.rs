@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +44,7 @@ impl Default for Config {
 pub struct Tasks {
     tracker: TaskTracker,
     draining: CancellationToken,
+    last_call: CancellationToken,
     dropping: CancellationToken,
     panics: IntCounter,
 }
@@ -52,6 +54,7 @@ impl Tasks {
         Self {
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),
+            last_call: CancellationToken::new(),
             dropping: CancellationToken::new(),
             panics: registry.counter(
                 "smtp_task_panics_total",
@@ -76,14 +79,37 @@ impl Tasks {
         &self.draining
     }
 
-    /// Waits for all tasks, at most for `deadline`; then drops them. False when some were dropped.
-    pub async fn drain(&self, deadline: Duration) -> bool {
+    /// Cancelled when there is no time left to deliver what has not been received yet.
+    pub fn last_call(&self) -> &CancellationToken {
+        &self.last_call
+    }
+
+    /// The same life, waited for by nobody but its owner: for what must outlive the drain.
+    #[must_use]
+    pub fn aside(&self) -> Self {
+        Self {
+            tracker: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            last_call: CancellationToken::new(),
+            dropping: CancellationToken::new(),
+            panics: self.panics.clone(),
+        }
+    }
+
+    /// Waits for all tasks, at most for `deadline`, of which the last `reserve` is for what has been
+    /// received by then; in the end it drops those that are left. False when there were some.
+    pub async fn drain(&self, deadline: Duration, reserve: Duration) -> bool {
         self.draining.cancel();
         self.tracker.close();
-        let done = tokio::time::timeout(deadline, self.tracker.wait()).await;
+        let receiving = deadline.saturating_sub(reserve);
+        let mut done = timeout(receiving, self.tracker.wait()).await.is_ok();
+        if !done {
+            self.last_call.cancel();
+            done = timeout(reserve, self.tracker.wait()).await.is_ok();
+        }
         self.dropping.cancel();
         self.tracker.wait().await;
-        done.is_ok()
+        done
     }
 }
 
@@ -156,18 +182,35 @@ mod tests {
     async fn drain_waits_for_tasks_and_drops_them_at_the_deadline() {
         let tasks = Tasks::new(&Registry::default());
         tasks.spawn(tokio::time::sleep(Duration::from_secs(5)));
-        assert!(tasks.drain(Duration::from_secs(10)).await);
+        assert!(tasks.drain(Duration::from_secs(10), Duration::ZERO).await);
 
         let tasks = Tasks::new(&Registry::default());
         tasks.spawn(std::future::pending());
-        assert!(!tasks.drain(Duration::from_secs(10)).await);
+        assert!(!tasks.drain(Duration::from_secs(10), Duration::ZERO).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_call_leaves_time_for_what_has_been_received() {
+        let tasks = Tasks::new(&Registry::default());
+        let last_call = tasks.last_call().clone();
+        tasks.spawn(async move {
+            last_call.cancelled().await;
+            tokio::time::sleep(Duration::from_secs(29)).await;
+        });
+        let started = tokio::time::Instant::now();
+        assert!(
+            tasks
+                .drain(Duration::from_secs(45), Duration::from_secs(30))
+                .await
+        );
+        assert_eq!(started.elapsed(), Duration::from_secs(15 + 29));
     }
 
     #[tokio::test]
     async fn a_panic_costs_one_task_and_is_counted() {
         let tasks = Tasks::new(&Registry::default());
         tasks.spawn(async { panic!("for the test") });
-        assert!(tasks.drain(Duration::from_secs(10)).await);
+        assert!(tasks.drain(Duration::from_secs(10), Duration::ZERO).await);
         assert_eq!(tasks.panics.get(), 1);
     }
 

@@ -7,7 +7,6 @@ mod policy;
 mod verdict;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use prometheus::{IntCounter, IntCounterVec};
@@ -69,7 +68,7 @@ pub struct Intake {
     policy: Policy,
     deadline: Duration,
     hostname: String,
-    hash: Arc<AddressHash>,
+    hash: AddressHash,
     metrics: Metrics,
 }
 
@@ -87,7 +86,7 @@ impl Intake {
             limits,
             deadline: delivery.deadline.duration(),
             hostname,
-            hash: Arc::default(),
+            hash: AddressHash::default(),
             metrics: Metrics::new(registry),
         }
     }

@@ -37,6 +37,13 @@ impl Default for Config {
     }
 }
 
+/// Whether somebody must be trusted: not by who speaks plain HTTP to this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrustAnchors {
+    Required,
+    Optional,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read {what} {path}: {error}")]
@@ -49,6 +56,8 @@ pub enum TlsError {
     Pem { what: &'static str, path: PathBuf },
     #[error("the certificate and its key cannot be used: {0}")]
     Pair(rustls::Error),
+    #[error("this system has no certificates to trust: install its CA bundle, or name a file")]
+    NoTrustAnchors,
     #[error("cannot make a self-signed certificate: {0}")]
     SelfSigned(rcgen::Error),
     #[error("cannot set up TLS: {0}")]
@@ -61,9 +70,11 @@ impl TlsError {
         match self {
             Self::Read { what: KEY, .. } | Self::Pem { what: KEY, .. } => "tls.key_path",
             Self::SelfSigned(_) => "tls.self_signed",
-            Self::Read { .. } | Self::Pem { .. } | Self::Pair(_) | Self::Rustls(_) => {
-                "tls.cert_path"
-            }
+            Self::Read { .. }
+            | Self::Pem { .. }
+            | Self::Pair(_)
+            | Self::NoTrustAnchors
+            | Self::Rustls(_) => "tls.cert_path",
         }
     }
 }
@@ -92,14 +103,17 @@ pub fn server(config: &Config, hostname: &str) -> Result<Arc<ServerConfig>, TlsE
 /// The TLS settings for the email API: the system's trust anchors, and those of `ca_path`.
 ///
 /// # Errors
-/// [`TlsError`] when `ca_path` cannot be read or holds no certificate.
-pub fn client(ca_path: Option<&Path>) -> Result<ClientConfig, TlsError> {
+/// [`TlsError`] when `ca_path` cannot be read or holds no certificate, or nobody could be trusted.
+pub fn client(ca_path: Option<&Path>, anchors: TrustAnchors) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_path {
         for certificate in load_chain(path, "CA certificates")? {
             roots.add(certificate).map_err(TlsError::Pair)?;
         }
+    }
+    if anchors == TrustAnchors::Required && roots.is_empty() {
+        return Err(TlsError::NoTrustAnchors);
     }
     Ok(ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?

@@ -1,5 +1,7 @@
 //! Each bound on what a client may do, with its reply (`submission::limits`).
 
+use std::time::Duration;
+
 use smtp_gateway::auth::TrustedNetwork;
 use smtp_gateway::auth::static_keys::Account;
 use smtp_gateway::ingress::smtp::{ListenerAuth, ListenerConfig, ListenerTls};
@@ -110,6 +112,23 @@ fn an_idle_session_ends() {
     client.expect_end();
     let ended = "smtp_sessions_ended_total{ending=\"timed_out\"}";
     wait_until(|| gateway.metric(ended) > 0.0);
+}
+
+#[test]
+fn a_command_that_drips_in_must_be_whole_in_time() {
+    let gateway = Gateway::sandbox(|config| config.limits.idle_timeout = Period::seconds(1));
+    let mut client = gateway.connect();
+    client.expect("220");
+    for _ in 0..100 {
+        if client.try_send(b"N").is_err() {
+            break;
+        }
+        if let Some(line) = client.line_within(Duration::from_millis(200)) {
+            assert!(line.starts_with("421 4.4.2"), "{line}");
+            return;
+        }
+    }
+    panic!("a hundred octets, each in time, are no command in time");
 }
 
 #[test]

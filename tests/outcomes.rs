@@ -92,7 +92,9 @@ fn a_request_that_left_without_an_answer_is_unknown() {
     for play in [
         Play::Reset,
         Play::Hang,
-        Play::HalfAnswer(200),
+        Play::Raw("HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{\"message_id\""),
+        // The id is there, but the answer is not whole.
+        Play::Raw("HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\nb\r\n{\"id\":\"m1\"}\r\n"),
         Play::LongAnswer(1 << 30),
     ] {
         let reply = reply_to(play);
@@ -209,4 +211,33 @@ fn a_call_waits_for_its_permit_within_the_deadline() {
         reply.starts_with("451 4.4.2") || reply.starts_with("250"),
         "{reply}"
     );
+}
+
+#[test]
+fn an_answer_to_half_a_request_is_no_acceptance() {
+    use std::io::{Read as _, Write as _};
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    let api = std::thread::spawn(move || {
+        let (mut stream, _) = socket.accept().unwrap();
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        let answer = "HTTP/1.1 200 X\r\ncontent-length: 11\r\n\r\n{\"id\":\"m1\"}";
+        stream.write_all(answer.as_bytes()).unwrap();
+        // Open until the gateway gives up, and never read any further.
+        stream
+    });
+    let gateway = Gateway::before(&url, |config| config.delivery.deadline = Period::seconds(3));
+    let content = format!("Subject: large\r\n\r\n{}", "x".repeat(98) + "\r\n");
+    let content = content + &format!("{}\r\n", "x".repeat(98)).repeat(200_000);
+    let reply = gateway.logged_in().submit(&["ann@example.net"], &content);
+    assert!(reply.starts_with("451 4.4"), "{reply}");
+    drop(api.join());
+}
+
+#[test]
+fn what_a_router_says_of_itself_bounces_nothing() {
+    for status in [404, 405, 415] {
+        let reply = reply_to(Play::answer(status, r#"{"message":"no Route matched"}"#));
+        assert!(reply.starts_with("451 4.3.5"), "{status}: {reply}");
+    }
 }

@@ -109,6 +109,26 @@ fn each_wrong_setting_is_one_clear_line() {
             &["GATEWAY__AUTH__SOURCE", "sandbox"],
         ),
         (
+            "GATEWAY__DRAIN__DEADLINE",
+            "10s",
+            &["GATEWAY__DRAIN__DEADLINE", "delivery.deadline"],
+        ),
+        (
+            "GATEWAY__LIMITS__COMMAND_LINE",
+            "0",
+            &["GATEWAY__LIMITS__COMMAND_LINE", "512"],
+        ),
+        (
+            "GATEWAY__SMTP__HOSTNAME",
+            "a b",
+            &["GATEWAY__SMTP__HOSTNAME", "host name"],
+        ),
+        (
+            "GATEWAY__API__PATH",
+            "messages",
+            &["GATEWAY__API__PATH", "/"],
+        ),
+        (
             "GATEWAY__LOG__LEVEL",
             "smtp_gateway=loud",
             &["GATEWAY__LOG__LEVEL", "DEBUG"],

@@ -150,3 +150,20 @@ fn without_the_sandbox_there_is_no_inbox() {
         assert_eq!(gateway.get(path).0, 404);
     }
 }
+
+#[test]
+fn a_message_with_many_requests_shows_some_of_them_and_their_number() {
+    let gateway = Gateway::sandbox(|config| {
+        config.api.requests = smtp_gateway::delivery::http::Requests::PerRecipient;
+    });
+    let recipients: Vec<_> = (0..15)
+        .map(|number| format!("r{number}@example.net"))
+        .collect();
+    let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
+    gateway.logged_in().submit(&recipients, "\r\nx\r\n");
+    let id = messages(&gateway)[0]["id"].as_str().unwrap().to_owned();
+    let message: Value =
+        serde_json::from_str(&gateway.get(&format!("/api/messages/{id}")).1).unwrap();
+    assert_eq!(message["requests"].as_array().unwrap().len(), 10);
+    assert_eq!(message["requests_total"], 15);
+}

@@ -54,11 +54,13 @@ struct Message {
     summary: Summary,
     text: Option<String>,
     html: Option<String>,
-    requests: Vec<Sent>,
+    /// As many as [`rendered`] gives.
+    requests: Vec<Rendered>,
+    requests_total: usize,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Sent {
+pub(super) struct Rendered {
     pub(super) method: String,
     pub(super) url: String,
     pub(super) headers: Vec<(String, String)>,
@@ -84,7 +86,7 @@ impl Summary {
     }
 }
 
-impl Sent {
+impl Rendered {
     /// Renders a request. Header fields with keys are hidden.
     pub(super) fn of(request: &Request) -> Self {
         let mut body = Vec::new();
@@ -103,6 +105,27 @@ impl Sent {
                 .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&body))),
         }
     }
+}
+
+/// The first requests of a message, within a bound: each repeats all attachments.
+pub(super) fn rendered(kept: &Kept) -> Vec<Rendered> {
+    let mut octets: u64 = 0;
+    let fits = |request: &&Request| {
+        octets = octets.saturating_add(request.body.len());
+        octets <= RENDERED_OCTETS
+    };
+    let more = kept
+        .requests
+        .iter()
+        .skip(1)
+        .take(RENDERED_REQUESTS - 1)
+        .take_while(fits);
+    kept.requests
+        .first()
+        .into_iter()
+        .chain(more)
+        .map(Rendered::of)
+        .collect()
 }
 
 async fn list(State(sandbox): Inbox) -> Json<Value> {
@@ -127,7 +150,8 @@ async fn one(State(sandbox): Inbox, Path(id): Path<String>) -> Response {
         summary: Summary::of(&kept),
         text: kept.outgoing.email.text.clone(),
         html: kept.outgoing.email.html.clone(),
-        requests: kept.requests.iter().map(Sent::of).collect(),
+        requests: rendered(&kept),
+        requests_total: kept.requests.len(),
     })
     .into_response()
 }
@@ -186,3 +210,6 @@ fn not_found() -> Response {
     let body = Json(serde_json::json!({ "error": "no such message" }));
     (StatusCode::NOT_FOUND, body).into_response()
 }
+
+const RENDERED_REQUESTS: usize = 10;
+const RENDERED_OCTETS: u64 = 8 << 20;

@@ -1,9 +1,10 @@
 //! The sandbox's page: a list of messages and one of them, as plain HTML without any script.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::admin::inbox::{Sent, Summary};
+use crate::admin::inbox::{self, Rendered, Summary};
 use crate::delivery::sandbox::Kept;
 
 /// The page itself: its own style, frames of its own, and nothing else.
@@ -67,7 +68,7 @@ fn message(page: &mut String, kept: &Kept) {
     }
     page.push_str("</dl>");
     if let Some(text) = &email.text {
-        let _ = write!(page, "<h3>Text</h3><pre>{}</pre>", escape(text));
+        let _ = write!(page, "<h3>Text</h3><pre>{}</pre>", escape(&shortened(text)));
     }
     if email.html.is_some() {
         let _ = write!(
@@ -84,8 +85,8 @@ fn message(page: &mut String, kept: &Kept) {
         }
         page.push_str("</ul>");
     }
-    for request in kept.requests.iter().take(SHOWN_REQUESTS) {
-        self::request(page, &Sent::of(request));
+    for request in inbox::rendered(kept) {
+        self::request(page, &request);
     }
     let _ = write!(
         page,
@@ -93,7 +94,7 @@ fn message(page: &mut String, kept: &Kept) {
     );
 }
 
-fn request(page: &mut String, sent: &Sent) {
+fn request(page: &mut String, sent: &Rendered) {
     let _ = writeln!(
         page,
         "<h3>Request that would have been sent</h3><pre>{} {}",
@@ -104,13 +105,15 @@ fn request(page: &mut String, sent: &Sent) {
         let _ = writeln!(page, "{}: {}", escape(name), escape(value));
     }
     let body = serde_json::to_string_pretty(&sent.body).unwrap_or_default();
-    let shown: String = body.chars().take(SHOWN_CHARACTERS).collect();
-    let more = if shown.len() < body.len() {
-        "\n…"
-    } else {
-        ""
-    };
-    let _ = write!(page, "\n{}{more}</pre>", escape(&shown));
+    let _ = write!(page, "\n{}</pre>", escape(&shortened(&body)));
+}
+
+/// A page stays readable; the JSON has all of it.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        None => text.into(),
+        Some((end, _)) => format!("{}\n…", text.get(..end).unwrap_or_default()).into(),
+    }
 }
 
 fn subject(summary: &Summary) -> &str {
@@ -140,8 +143,6 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// A page stays readable; the JSON has all of it.
-const SHOWN_REQUESTS: usize = 10;
 const SHOWN_CHARACTERS: usize = 20_000;
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\

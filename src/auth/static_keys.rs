@@ -102,51 +102,53 @@ impl StaticKeys {
         }
     }
 
+    /// # Errors
+    /// [`Denied`]; takes about as long as a success.
     pub async fn authenticate(&self, credentials: Credentials) -> Result<Identity, Denied> {
         let account = self.accounts.get(&credentials.username);
         let verifier = account.map_or(&Verifier::None, |(verifier, _)| verifier);
-        let good = match verifier {
-            Verifier::Plain(password) => *password == credentials.password,
-            Verifier::Hash(hash) => self.verify(hash.clone(), credentials.password).await?,
-            Verifier::None => {
-                self.verify(self.any_hash(), credentials.password).await?;
-                false
-            }
+        let (plain, hash) = match verifier {
+            Verifier::Plain(password) => (Some(*password == credentials.password), None),
+            Verifier::Hash(hash) => (None, Some(hash)),
+            Verifier::None => (Some(false), None),
+        };
+        let hashed = match hash.or_else(|| self.any_hash()) {
+            Some(hash) => self.verify(hash.clone(), credentials.password).await?,
+            None => false,
         };
         match account {
-            Some((_, identity)) if good => Ok(identity.clone()),
+            Some((_, identity)) if plain.unwrap_or(hashed) => Ok(identity.clone()),
             _ => Err(Denied::Credentials),
         }
     }
 
     /// Computes the hash off the runtime's threads.
     async fn verify(&self, hash: Secret, password: Secret) -> Result<bool, Denied> {
-        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.hashing).acquire_owned());
-        let Ok(Ok(permit)) = permit.await else {
-            return Err(Denied::Unavailable);
+        let verified = async {
+            let permit = Arc::clone(&self.hashing).acquire_owned().await.ok()?;
+            let verified = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                PasswordHash::new(hash.reveal()).is_ok_and(|hash| {
+                    Argon2::default()
+                        .verify_password(password.reveal().as_bytes(), &hash)
+                        .is_ok()
+                })
+            });
+            verified.await.ok()
         };
-        let verified = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            PasswordHash::new(hash.reveal()).is_ok_and(|hash| {
-                Argon2::default()
-                    .verify_password(password.reveal().as_bytes(), &hash)
-                    .is_ok()
-            })
-        });
-        verified.await.map_err(|_| Denied::Unavailable)
+        let verified = tokio::time::timeout(PATIENCE, verified).await;
+        verified.ok().flatten().ok_or(Denied::Unavailable)
     }
 
-    /// A hash as costly as that of a real account, for users that are not there.
-    fn any_hash(&self) -> Secret {
-        let hash = self
-            .accounts
+    /// A hash as costly as that of a real account, computed where there is none to compute, so that
+    /// time does not tell who has an account. Without any, a refusal costs next to nothing for all.
+    fn any_hash(&self) -> Option<&Secret> {
+        self.accounts
             .values()
             .find_map(|(verifier, _)| match verifier {
-                Verifier::Hash(hash) => Some(hash.clone()),
+                Verifier::Hash(hash) => Some(hash),
                 Verifier::Plain(_) | Verifier::None => None,
-            });
-        // Without any hash all passwords are plain, and a refusal costs next to nothing for all.
-        hash.unwrap_or_default()
+            })
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn run_and(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let app = App::bind(config).await?;
         started(&app)?;
         let mut signals = Signals::new()?;
@@ -39,5 +39,8 @@ pub(super) fn run_and(
             ended = app.run(drain.cancelled()) => ended,
             () = signalled => Err(anyhow!("ended by a second signal")),
         }
-    })
+    });
+    // A look-up of a name that hangs must not hold the end up.
+    runtime.shutdown_background();
+    ended
 }

@@ -9,10 +9,12 @@ pub mod json;
 pub mod provider;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use futures_util::{StreamExt as _, stream};
 use prometheus::{Histogram, IntCounter, IntCounterVec};
+use reqwest::Url;
 use reqwest::header::InvalidHeaderValue;
 use reqwest::redirect;
 use serde::{Deserialize, Serialize};
@@ -26,7 +28,7 @@ use crate::delivery::http::provider::{Answer, Provider, Request, Response};
 use crate::delivery::{Deferral, Failure, Outcome, Outgoing, UnknownOutcome};
 use crate::secret::Secret;
 use crate::telemetry::metrics::{LATENCY, Registry};
-use crate::tls;
+use crate::tls::{self, TrustAnchors};
 use crate::units::Period;
 
 /// The email API.
@@ -102,6 +104,10 @@ pub enum HttpError {
          if that is what you want, set api.allow_http = true"
     )]
     PlainHttp(String),
+    #[error("user and password have no place in it: use api.key or api.headers")]
+    Userinfo,
+    #[error("{0:?} does not start with /")]
+    Path(String),
     #[error("{0:?} is not a header name")]
     HeaderName(String),
     #[error("the value of {0:?} cannot be sent in a header")]
@@ -120,7 +126,8 @@ impl HttpError {
     /// The setting that is at fault.
     pub fn setting(&self) -> &'static str {
         match self {
-            Self::Url(_) | Self::PlainHttp(_) => "api.url",
+            Self::Url(_) | Self::PlainHttp(_) | Self::Userinfo => "api.url",
+            Self::Path(_) => "api.path",
             Self::HeaderName(_) | Self::HeaderValue(_) => "api.headers",
             Self::Key(_) => "api.key",
             Self::Concurrency => "api.concurrency",
@@ -148,6 +155,25 @@ pub fn check(config: &Config) -> Result<(), HttpError> {
     Http::new(config, UnknownOutcome::Defer, &Registry::default()).map(drop)
 }
 
+/// Whether an account's key can be sent.
+///
+/// # Errors
+/// [`HttpError::Key`].
+pub fn check_key(key: &Secret) -> Result<(), HttpError> {
+    json::bearer(key).map(drop)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
+}
+
 /// Runs any provider over HTTP.
 #[derive(Debug)]
 pub struct Http {
@@ -169,8 +195,20 @@ impl Http {
         if config.concurrency == 0 {
             return Err(HttpError::Concurrency);
         }
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client(config.ca_path.as_deref())?)
+        let provider = provider(config)?;
+        let url = Url::parse(&config.url).map_err(|_| HttpError::Url(config.url.clone()))?;
+        let anchors = match url.scheme() {
+            "https" => TrustAnchors::Required,
+            _ => TrustAnchors::Optional,
+        };
+        let tls = tls::client(config.ca_path.as_deref(), anchors)?;
+        let mut client = reqwest::Client::builder();
+        if is_loopback(&url) {
+            // A proxy for the world outside is not for a neighbour on this machine.
+            client = client.no_proxy();
+        }
+        let client = client
+            .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .connect_timeout(config.connect_timeout.duration())
@@ -179,7 +217,7 @@ impl Http {
             .user_agent(concat!("smtp-gateway/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self {
-            provider: provider(config)?,
+            provider,
             client,
             permits: Semaphore::new(usize::try_from(config.concurrency).unwrap_or(usize::MAX)),
             unknown_outcome,
@@ -223,8 +261,12 @@ impl Http {
             .latency
             .observe(started.elapsed().as_secs_f64());
         let answer = match result {
-            Ok(response) => {
-                let answer = self.provider.answer(&response);
+            Ok((response, had_left)) => {
+                let answer = match self.provider.answer(&response) {
+                    // Nobody can have taken what had not left.
+                    Answer::Taken { .. } if !had_left => Answer::Unknown,
+                    answer => answer,
+                };
                 if let Some(error) = ApiError::of_status(response.status, &answer) {
                     self.failed(outgoing, error, &format!("status {}", response.status));
                 }
@@ -238,7 +280,11 @@ impl Http {
         self.outcome(answer)
     }
 
-    async fn exchange(&self, request: Request, deadline: Instant) -> Result<Response, Broken> {
+    async fn exchange(
+        &self,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<(Response, bool), Broken> {
         let (body, departure) = RequestBody::new(&request.body);
         let sending = self
             .client
@@ -248,14 +294,15 @@ impl Http {
             .send();
         let response = match timeout_at(deadline, sending).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(Broken::new(&error, departure.has_left())),
-            Err(_) => return Err(Broken::timed_out(departure.has_left())),
+            Ok(Err(error)) => return Err(Broken::new(&error, departure.end())),
+            Err(_) => return Err(Broken::timed_out(departure.end())),
         };
+        let had_left = departure.end();
         let status = response.status().as_u16();
         let body = timeout_at(deadline, read(response))
             .await
             .unwrap_or_default();
-        Ok(Response { status, body })
+        Ok((Response { status, body }, had_left))
     }
 
     fn outcome(&self, answer: Answer) -> Outcome {
@@ -284,23 +331,24 @@ impl Http {
             "transaction.id" = outgoing.id,
             "error.kind" = error.label(),
             "error.detail" = detail,
-            "the email API did not take a request"
+            "a call to the email API failed"
         );
     }
 }
 
-/// Reads an answer's body. What is beyond the bound, or never comes, is left out: a provider then
-/// finds no documented answer in it.
+/// Reads an answer's body. One that is too long or breaks off counts as none: a provider then finds
+/// no documented answer in it.
 async fn read(mut response: reqwest::Response) -> Vec<u8> {
     let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        let room = MAX_ANSWER - body.len();
-        body.extend(chunk.iter().take(room));
-        if chunk.len() > room {
-            return Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => {
+                body.extend_from_slice(&chunk);
+            }
+            Ok(None) => return body,
+            Ok(Some(_)) | Err(_) => return Vec::new(),
         }
     }
-    body
 }
 
 /// A call without an answer.

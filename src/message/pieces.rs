@@ -54,6 +54,7 @@ impl Pieces {
         Frames {
             pieces: self.clone(),
             next: 0,
+            text: Bytes::new(),
             base64: None,
         }
     }
@@ -71,6 +72,7 @@ impl FromIterator<Piece> for Pieces {
 pub struct Frames {
     pieces: Pieces,
     next: usize,
+    text: Bytes,
     base64: Option<Base64Frames>,
 }
 
@@ -79,6 +81,10 @@ impl Iterator for Frames {
 
     fn next(&mut self) -> Option<Bytes> {
         loop {
+            if !self.text.is_empty() {
+                let frame = self.text.len().min(TEXT_FRAME);
+                return Some(self.text.split_to(frame));
+            }
             if let Some(frame) = self.base64.as_mut().and_then(Iterator::next) {
                 return Some(frame);
             }
@@ -86,13 +92,15 @@ impl Iterator for Frames {
             let piece = self.pieces.pieces.get(self.next)?;
             self.next = self.next.saturating_add(1);
             match piece {
-                Piece::Text(text) if text.is_empty() => {}
-                Piece::Text(text) => return Some(text.clone()),
+                Piece::Text(text) => self.text = text.clone(),
                 Piece::Base64(form) => self.base64 = Some(form.frames()),
             }
         }
     }
 }
+
+/// Small enough that a reader that stops is noticed; large enough to cost nothing.
+const TEXT_FRAME: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -118,5 +126,13 @@ mod tests {
             assert_eq!(pieces.len(), 12);
         }
         assert!(Pieces::from_iter([]).is_empty());
+    }
+
+    #[test]
+    fn long_text_comes_in_frames() {
+        let text = Bytes::from(vec![b'x'; TEXT_FRAME + 1]);
+        let pieces: Pieces = [Piece::Text(text.clone())].into_iter().collect();
+        let frames: Vec<Bytes> = pieces.frames().collect();
+        assert_eq!((frames.len(), frames.concat().len()), (2, text.len()));
     }
 }

@@ -62,11 +62,6 @@ impl Reply {
         self.code < 400
     }
 
-    /// 4yz: the same command may be taken later.
-    pub const fn is_transient(&self) -> bool {
-        matches!(self.code, 400..=499)
-    }
-
     /// 5yz: the same command will not be taken.
     pub const fn is_permanent(&self) -> bool {
         self.code >= 500

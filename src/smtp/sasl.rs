@@ -3,6 +3,8 @@
 //! Each takes lines of base64 and ends in [`Credentials`] or in a [`SaslError`]. Whether they are
 //! good is a question for the caller.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -10,10 +12,17 @@ use zeroize::Zeroizing;
 use crate::secret::Secret;
 
 /// What a client says about itself. Compared octet by octet: no Unicode normalisation.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Credentials {
     pub username: String,
     pub password: Secret,
+}
+
+/// A user name is often an address.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(…)")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +60,20 @@ pub enum SaslError {
 }
 
 /// An exchange that waits for the client's next line.
-#[derive(Debug)]
 pub enum Exchange {
     Plain,
     LoginUsername,
     LoginPassword { username: String },
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "Plain",
+            Self::LoginUsername => "LoginUsername",
+            Self::LoginPassword { .. } => "LoginPassword",
+        })
+    }
 }
 
 /// Where an exchange stands after a line.

@@ -1,6 +1,7 @@
-//! The bounds on what a client may do. All are settings; 0 switches one off.
+//! The bounds on what a client may do. All are settings; 0 switches one off, save for the command
+//! line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ pub struct Limits {
     pub recipients: usize,
     /// Connections at the same time, for the whole process: 421 4.7.0.
     pub connections: usize,
-    /// Connections at the same time from one IP address: 421 4.7.0.
+    /// Connections at the same time from one IP address, or one /64 of IPv6: 421 4.7.0.
     pub connections_per_ip: usize,
     /// Messages a minute from one IP address, or one /64 of IPv6: 451 4.7.1.
     pub messages_per_minute_per_ip: u32,
@@ -79,3 +80,14 @@ impl Limits {
         }
     }
 }
+
+/// What counts as one client: a host has a whole /64 of IPv6 to itself.
+pub fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
+/// RFC 5321 §4.5.3.1.4.
+pub const MIN_COMMAND_LINE: usize = 512;

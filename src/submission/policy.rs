@@ -1,12 +1,12 @@
 //! Who may send how much.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use governor::{DefaultKeyedRateLimiter, Quota};
 
 use crate::submission::Refusal;
-use crate::submission::limits::Limits;
+use crate::submission::limits::{self, Limits};
 
 pub(super) struct Policy {
     limits: Limits,
@@ -25,7 +25,7 @@ impl Policy {
     pub(super) fn begin(&self, client: IpAddr) -> Result<(), Refusal> {
         match &self.per_ip {
             Some(limiter) if !self.limits.exempts(client) => limiter
-                .check_key(&network(client))
+                .check_key(&limits::network(client))
                 .map_err(|_| Refusal::RateLimited("limits.messages_per_minute_per_ip")),
             _ => Ok(()),
         }
@@ -36,14 +36,6 @@ impl Policy {
             limiter.retain_recent();
             limiter.shrink_to_fit();
         }
-    }
-}
-
-/// What counts as one client: a host has a whole /64 of IPv6 to itself.
-fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

@@ -5,7 +5,7 @@
 //! still arrive; a message delivered to some and refused for others counts as accepted.
 
 use crate::delivery::Outcome;
-use crate::submission::{Receipt, Refusal};
+use crate::submission::{Deferral, Receipt, Refusal};
 
 /// What to tell the client, given what became of each recipient.
 pub(super) fn verdict(outcomes: &[Outcome], transaction_id: &str) -> Result<Receipt, Refusal> {
@@ -29,11 +29,16 @@ pub(super) fn verdict(outcomes: &[Outcome], transaction_id: &str) -> Result<Rece
     });
     match (deferred, ids.next(), failed) {
         (Some(refusal), ..) | (None, None, Some(refusal)) => Err(refusal),
-        (None, first, _) => {
-            let id = first.filter(|first| ids.clone().all(|id| id == *first));
-            let delivered = ids.count() + usize::from(first.is_some());
+        // Nobody answers for a message without outcomes.
+        (None, None, None) => Err(Refusal::Deferred {
+            cause: Deferral::Unavailable,
+            reason: None,
+        }),
+        (None, Some(first), _) => {
+            let same = ids.clone().all(|id| id == first);
+            let delivered = ids.count() + 1;
             Ok(Receipt {
-                id: id.unwrap_or(transaction_id).to_owned(),
+                id: if same { first } else { transaction_id }.to_owned(),
                 recipients: outcomes.len(),
                 failed: outcomes.len() - delivered,
             })
@@ -44,7 +49,7 @@ pub(super) fn verdict(outcomes: &[Outcome], transaction_id: &str) -> Result<Rece
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::{Deferral, Failure, Quote};
+    use crate::delivery::{Failure, Quote};
 
     /// `+` and the id: delivered; `4`: deferred; `5`: failed. Later causes differ from the first.
     fn outcomes(text: &str) -> Vec<Outcome> {
@@ -70,6 +75,11 @@ mod tests {
             recipients,
             failed,
         })
+    }
+
+    #[test]
+    fn nobody_answers_for_a_message_without_outcomes() {
+        assert!(verdict(&[], "tx").is_err());
     }
 
     #[test]

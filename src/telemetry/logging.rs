@@ -1,7 +1,7 @@
 //! Log lines: JSON on standard output, readable text on a terminal.
 //!
 //! Every line carries what it is about as fields (`session.id`, `transaction.id`, `account.id`,
-//! `client.addr`, `reply.code`, …). Never in a line: credentials, content, subjects, local parts.
+//! `client.addr`, …). Never in a line: credentials, content, subjects, local parts.
 
 use std::io::{self, IsTerminal as _};
 

@@ -19,8 +19,8 @@ pub(crate) enum Play {
     Reset,
     /// Say nothing until the gateway gives up.
     Hang,
-    /// Announce a body, send half of it, and close.
-    HalfAnswer(u16),
+    /// Write just these octets, and close.
+    Raw(&'static str),
     /// Send this many octets of body.
     LongAnswer(u64),
 }
@@ -150,10 +150,8 @@ async fn serve(mut stream: tokio::net::TcpStream, shared: &Shared) -> Option<()>
             }
             Play::Reset => return None,
             Play::Hang => std::future::pending().await,
-            Play::HalfAnswer(status) => {
-                let answer =
-                    format!("HTTP/1.1 {status} X\r\ncontent-length: 100\r\n\r\n{{\"message_id\"");
-                stream.write_all(answer.as_bytes()).await.ok()?;
+            Play::Raw(octets) => {
+                stream.write_all(octets.as_bytes()).await.ok()?;
                 return None;
             }
             Play::LongAnswer(octets) => {

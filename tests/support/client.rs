@@ -126,6 +126,19 @@ impl SmtpClient {
         }
     }
 
+    /// The next line in clear, if it comes in this time.
+    pub(crate) fn line_within(&mut self, patience: Duration) -> Option<String> {
+        let Stream::Clear(stream) = &mut self.stream else {
+            panic!("this is for a connection in clear");
+        };
+        stream.set_read_timeout(Some(patience)).unwrap();
+        let mut buffer = [0; 512];
+        let read = stream.read(&mut buffer).unwrap_or(0);
+        self.received.extend_from_slice(&buffer[..read]);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        if read == 0 { None } else { self.line() }
+    }
+
     /// Expects that nothing more comes, and that the gateway closes.
     pub(crate) fn expect_end(&mut self) {
         while self.read() > 0 {}

@@ -1,9 +1,8 @@
 //! A request body that is made while it is sent, and that knows when it has left.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,45 +14,60 @@ use crate::message::pieces::{Frames, Pieces};
 pub(crate) struct RequestBody {
     frames: Frames,
     remaining: u64,
-    departed: Arc<AtomicBool>,
+    state: Arc<AtomicU8>,
 }
 
 /// Tells whether the whole request was handed to the connection. An API cannot have taken a
 /// request of which it cannot have the end.
-pub(crate) struct Departure(Arc<AtomicBool>);
+pub(crate) struct Departure(Arc<AtomicU8>);
 
 impl Departure {
-    pub(crate) fn has_left(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+    /// Ends the sending. True when the last octet had left before; if not, it never will: the
+    /// connection may still be writing on another thread while nobody waits for it any more.
+    pub(crate) fn end(&self) -> bool {
+        let ended = self
+            .0
+            .compare_exchange(SENDING, ENDED, Ordering::SeqCst, Ordering::SeqCst);
+        ended == Err(DEPARTED)
     }
 }
 
 impl RequestBody {
     pub(crate) fn new(pieces: &Pieces) -> (Self, Departure) {
-        let departed = Arc::new(AtomicBool::new(false));
+        let state = Arc::new(AtomicU8::new(SENDING));
         let body = Self {
             remaining: pieces.len(),
             frames: pieces.frames(),
-            departed: Arc::clone(&departed),
+            state: Arc::clone(&state),
         };
-        (body, Departure(departed))
+        (body, Departure(state))
     }
 }
 
+/// The sending was given up.
+#[derive(Debug, thiserror::Error)]
+#[error("the request was given up before it had left")]
+pub(crate) struct GivenUp;
+
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = GivenUp;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
         let Some(octets) = self.frames.next() else {
             return Poll::Ready(None);
         };
         self.remaining = self.remaining.saturating_sub(octets.len() as u64);
         if self.remaining == 0 {
-            self.departed.store(true, Ordering::SeqCst);
+            let left =
+                self.state
+                    .compare_exchange(SENDING, DEPARTED, Ordering::SeqCst, Ordering::SeqCst);
+            if left.is_err() {
+                return Poll::Ready(Some(Err(GivenUp)));
+            }
         }
         Poll::Ready(Some(Ok(Frame::data(octets))))
     }
@@ -66,3 +80,7 @@ impl Body for RequestBody {
         SizeHint::with_exact(self.remaining)
     }
 }
+
+const SENDING: u8 = 0;
+const DEPARTED: u8 = 1;
+const ENDED: u8 = 2;

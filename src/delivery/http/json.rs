@@ -4,8 +4,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use reqwest::{Method, Url};
 use serde_json::Value;
 
-use crate::delivery::http::provider::{Answer, CannotCarry, Provider, Request, Response};
-use crate::delivery::http::{Config, HttpError, Requests};
+use crate::delivery::http::provider::{Answer, Provider, Request, Response, Unsendable};
+use crate::delivery::http::{Config, HttpError, Requests, is_loopback};
 use crate::delivery::{Deferral, Failure, Outgoing, Quote};
 use crate::message::json::JsonForm;
 use crate::message::raw::RawMessage;
@@ -47,10 +47,10 @@ impl Json {
 }
 
 impl Provider for Json {
-    fn requests(&self, outgoing: &Outgoing) -> Result<Vec<Request>, CannotCarry> {
+    fn requests(&self, outgoing: &Outgoing) -> Result<Vec<Request>, Unsendable> {
         let mut headers = self.headers.clone();
         if let Some(key) = &outgoing.api_key {
-            let value = bearer(key).map_err(|error| CannotCarry(error.to_string()))?;
+            let value = bearer(key).map_err(|_| Unsendable::Key)?;
             headers.insert(AUTHORIZATION, value);
         }
         let all = outgoing.envelope.recipients().len();
@@ -82,24 +82,18 @@ impl Provider for Json {
                 Some(id) => Answer::Taken { id },
                 None => Answer::Unknown,
             },
-            200..=299 | 500 | 502 | 504 => Answer::Unknown,
-            408 | 425 | 503 | 505.. => Answer::deferred(Deferral::Unavailable),
+            203..=299 => Answer::Unknown,
+            408 | 425 | 503 => Answer::deferred(Deferral::Unavailable),
             429 => Answer::deferred(Deferral::Throttled),
-            401 | 403 if reason().is_some() => Answer::deferred(Deferral::KeyRefused),
-            402 if reason().is_some() => Answer::deferred(Deferral::Quota),
-            status @ 400..=499 => match reason() {
-                // Something in between answers like this too: an ingress, a firewall.
-                None => Answer::deferred(Deferral::NotUnderstood),
-                reason => Answer::Refused {
-                    cause: if status == 413 {
-                        Failure::TooLarge
-                    } else {
-                        Failure::Refused
-                    },
-                    reason,
-                },
+            500..=599 => Answer::Unknown,
+            status => match (status, reason()) {
+                (401 | 403, Some(_)) => Answer::deferred(Deferral::KeyRefused),
+                (402, Some(_)) => Answer::deferred(Deferral::Quota),
+                (413, reason @ Some(_)) => Answer::refused(Failure::TooLarge, reason),
+                (400 | 409 | 422, reason @ Some(_)) => Answer::refused(Failure::Refused, reason),
+                // An ingress, a firewall or a wrong path: they say 404 in JSON too.
+                _ => Answer::deferred(Deferral::NotUnderstood),
             },
-            _ => Answer::deferred(Deferral::NotUnderstood),
         }
     }
 }
@@ -123,25 +117,23 @@ impl Json {
 
 /// Joins base URL and path, and refuses to send keys and mail in clear to another host.
 fn url(config: &Config) -> Result<Url, HttpError> {
+    if !config.path.is_empty() && !config.path.starts_with('/') {
+        return Err(HttpError::Path(config.path.clone()));
+    }
     let text = format!("{}{}", config.url.trim_end_matches('/'), config.path);
     let url = Url::parse(&text).map_err(|_| HttpError::Url(config.url.clone()))?;
-    let loopback = match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback()),
-        None => false,
-    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(HttpError::Userinfo);
+    }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if loopback || config.allow_http => Ok(url),
+        "http" if is_loopback(&url) || config.allow_http => Ok(url),
         "http" => Err(HttpError::PlainHttp(config.url.clone())),
         _ => Err(HttpError::Url(config.url.clone())),
     }
 }
 
-fn bearer(key: &Secret) -> Result<HeaderValue, HttpError> {
+pub(super) fn bearer(key: &Secret) -> Result<HeaderValue, HttpError> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", key.reveal()))?;
     value.set_sensitive(true);
     Ok(value)
@@ -249,7 +241,7 @@ mod tests {
             (r#"{"detail":"no"}"#, "no"),
             (r#"{"detail":[{"msg":"no"}]}"#, "no"),
         ] {
-            for status in [400, 404, 409, 410, 415, 422] {
+            for status in [400, 409, 422] {
                 assert_eq!(answer(status, body), refused(Failure::Refused, reason));
             }
             assert_eq!(answer(413, body), refused(Failure::TooLarge, reason));
@@ -257,6 +249,15 @@ mod tests {
         for status in 400..=499 {
             let answer = answer(status, "<html>404 page not found</html>");
             assert!(matches!(answer, Answer::Deferred { .. }), "{status}");
+        }
+        // What a router says of itself, in the same form.
+        for status in [404, 405, 406, 410, 415, 418, 421, 426] {
+            let answer = answer(status, r#"{"message":"no Route matched"}"#);
+            assert_eq!(
+                answer,
+                Answer::deferred(Deferral::NotUnderstood),
+                "{status}"
+            );
         }
     }
 
@@ -275,6 +276,8 @@ mod tests {
             (502, Answer::Unknown),
             (503, Answer::deferred(Deferral::Unavailable)),
             (504, Answer::Unknown),
+            (520, Answer::Unknown),
+            (524, Answer::Unknown),
         ] {
             assert_eq!(answer(status, error), expected, "{status}");
         }
@@ -284,6 +287,21 @@ mod tests {
     fn what_an_api_says_cannot_break_a_reply() {
         let body = "{\"error\":\"a\\r\\n250 Ok\\u2028\"}";
         assert_eq!(answer(400, body), refused(Failure::Refused, "a??250 Ok?"));
+    }
+
+    #[test]
+    fn a_path_cannot_change_the_host_and_a_url_carries_no_password() {
+        let config = Config {
+            path: "messages".into(),
+            ..config("https://api.example.com")
+        };
+        assert!(matches!(Json::new(&config), Err(HttpError::Path(_))));
+        let config = Config {
+            path: "/v1".into(),
+            url: "https://u:p@api.example".into(),
+            ..config
+        };
+        assert!(matches!(Json::new(&config), Err(HttpError::Userinfo)));
     }
 
     #[test]

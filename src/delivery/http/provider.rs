@@ -18,16 +18,21 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// The requests for a message; together they are for each of its recipients once.
     ///
     /// # Errors
-    /// [`CannotCarry`] when something would be lost or changed on the way.
-    fn requests(&self, outgoing: &Outgoing) -> Result<Vec<Request>, CannotCarry>;
+    /// [`Unsendable`], above all when something would be lost or changed on the way.
+    fn requests(&self, outgoing: &Outgoing) -> Result<Vec<Request>, Unsendable>;
 
     /// What an answer means.
     fn answer(&self, response: &Response) -> Answer;
 }
 
-/// Why a message cannot be put into the API's format; the client is told.
+/// Why there are no requests for a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CannotCarry(pub String);
+pub enum Unsendable {
+    /// It cannot be put into the API's format; the client is told why.
+    CannotCarry(String),
+    /// The account's key cannot stand in a header field.
+    Key,
+}
 
 /// One call, without anything that a second try could not use again.
 #[derive(Clone)]
@@ -73,5 +78,9 @@ impl Answer {
             cause,
             reason: None,
         }
+    }
+
+    pub fn refused(cause: Failure, reason: Option<Quote>) -> Self {
+        Self::Refused { cause, reason }
     }
 }

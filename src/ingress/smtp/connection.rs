@@ -10,8 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error};
 
 use crate::auth::{Denied, Identity};
@@ -21,6 +20,7 @@ use crate::ingress::smtp::{
 };
 use crate::message::date::Date;
 use crate::message::received::Received;
+use crate::shutdown::Tasks;
 use crate::smtp::envelope::Envelope;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::sasl::Credentials;
@@ -30,7 +30,7 @@ use crate::telemetry::privacy::random_id;
 
 pub(super) struct Connection {
     service: Arc<Service>,
-    draining: CancellationToken,
+    tasks: Tasks,
     client: IpAddr,
     implicit_tls: bool,
     session: Session,
@@ -41,6 +41,8 @@ pub(super) struct Connection {
     authenticated: Option<Identity>,
     transactions: u32,
     octets_read: u64,
+    /// When the wait for the present command began.
+    waiting_since: Option<Instant>,
 }
 
 impl Connection {
@@ -48,7 +50,7 @@ impl Connection {
         service: Arc<Service>,
         listener: &ListenerConfig,
         client: IpAddr,
-        draining: CancellationToken,
+        tasks: Tasks,
     ) -> Self {
         let trusted = match listener.auth {
             ListenerAuth::Required => None,
@@ -64,7 +66,7 @@ impl Connection {
             Some(_) => Authentication::Waived,
         };
         Self {
-            draining,
+            tasks,
             client,
             implicit_tls: listener.tls == ListenerTls::Implicit,
             session: Session::new(Arc::clone(&service.settings), tls, authentication),
@@ -73,6 +75,7 @@ impl Connection {
             authenticated: None,
             transactions: 0,
             octets_read: 0,
+            waiting_since: None,
             service,
         }
     }
@@ -106,7 +109,11 @@ impl Connection {
         }
         let mut buffer = Vec::new();
         loop {
-            match self.session.step() {
+            let step = self.session.step();
+            if !matches!(step, Step::Receive) {
+                self.waiting_since = None;
+            }
+            match step {
                 Step::Send(octets) => {
                     timeout(self.patience(Wait::Command), stream.write(&octets)).await??;
                 }
@@ -156,16 +163,27 @@ impl Connection {
             // An idle session keeps the small one only.
             *buffer = vec![0; size];
         }
-        let drain = wait == Wait::Command;
+        let now = Instant::now();
+        // A command must be whole in time, however its octets drip in; mail data must go on.
+        let since = match wait {
+            Wait::Command => *self.waiting_since.get_or_insert(now),
+            Wait::MailData => now,
+        };
+        let (interrupted, interruption) = match wait {
+            Wait::Command => (self.tasks.draining(), Interruption::Drain),
+            Wait::MailData => (self.tasks.last_call(), Interruption::LastCall),
+        };
         let read = tokio::select! {
             biased;
-            () = self.draining.cancelled(), if drain => None,
-            read = timeout(self.patience(wait), stream.read(buffer)) => Some(read),
+            () = interrupted.cancelled() => Err(interruption),
+            read = timeout_at(since + self.patience(wait), stream.read(buffer)) => Ok(read),
         };
         match read {
-            None => self.session.draining(),
-            Some(Err(_)) => self.session.timed_out(),
-            Some(Ok(read)) => {
+            Err(Interruption::Drain) => self.session.draining(),
+            // Nothing of it has been answered for, so the client keeps it.
+            Err(Interruption::LastCall) => return Ok(false),
+            Ok(Err(_)) => self.session.timed_out(),
+            Ok(Ok(read)) => {
                 let octets = buffer.get(..read?).unwrap_or_default();
                 self.octets_read += octets.len() as u64;
                 self.session.receive(octets);
@@ -276,6 +294,13 @@ impl Connection {
             account: Some(identity.account.clone()),
         }
     }
+}
+
+/// What ends a wait early.
+#[derive(Clone, Copy)]
+enum Interruption {
+    Drain,
+    LastCall,
 }
 
 /// 0 in the settings: a session that nobody ends.

@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::ingress::smtp::connection::Connection;
 use crate::ingress::smtp::{ListenerConfig, ListenerTls, Service, replies};
 use crate::shutdown::Tasks;
-use crate::submission::limits::Limits;
+use crate::submission::limits::{self, Limits};
 use crate::telemetry::liveness::Pulse;
 
 /// A bound socket. Connections wait in it until [`Listener::run`].
@@ -92,8 +92,7 @@ impl Listener {
     ) {
         // Replies are small and waited for. A socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
-        let draining = tasks.draining().clone();
-        let connection = Connection::new(Arc::clone(service), &self.config, client, draining);
+        let connection = Connection::new(Arc::clone(service), &self.config, client, tasks.clone());
         let active = service.metrics.active.clone();
         tasks.spawn(async move {
             let _slot = slot;
@@ -150,21 +149,22 @@ impl Connections {
 
     /// A place for a connection, or the name of the limit that it is over.
     fn admit(self: &Arc<Self>, client: IpAddr) -> Result<Slot, &'static str> {
+        let network = limits::network(client);
         let limits = &self.limits;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if limits.connections != 0 && open.total >= limits.connections {
             return Err("connections");
         }
-        let from_client = open.per_ip.get(&client).copied().unwrap_or(0);
+        let from_client = open.per_ip.get(&network).copied().unwrap_or(0);
         let bounded = limits.connections_per_ip != 0 && !limits.exempts(client);
         if bounded && from_client >= limits.connections_per_ip {
             return Err("connections_per_ip");
         }
         open.total += 1;
-        open.per_ip.insert(client, from_client + 1);
+        open.per_ip.insert(network, from_client + 1);
         Ok(Slot {
             connections: Arc::clone(self),
-            client,
+            network,
         })
     }
 }
@@ -173,7 +173,7 @@ impl Connections {
 #[derive(Debug)]
 struct Slot {
     connections: Arc<Connections>,
-    client: IpAddr,
+    network: IpAddr,
 }
 
 impl Drop for Slot {
@@ -181,10 +181,10 @@ impl Drop for Slot {
         let open = self.connections.open.lock();
         let mut open = open.unwrap_or_else(PoisonError::into_inner);
         open.total -= 1;
-        if let Some(count) = open.per_ip.get_mut(&self.client) {
+        if let Some(count) = open.per_ip.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
-                open.per_ip.remove(&self.client);
+                open.per_ip.remove(&self.network);
             }
         }
     }

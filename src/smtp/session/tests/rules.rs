@@ -1,5 +1,7 @@
 //! The hard rules of a session, each by its name.
 
+use std::fmt::Write as _;
+
 use super::*;
 
 const ENVELOPE: [&str; 2] = ["MAIL FROM:<ann@example.com>", "RCPT TO:<bob@example.net>"];
@@ -826,4 +828,39 @@ fn commands_pipelined_behind_a_refused_mail_are_no_errors() {
     let codes = codes(&driver.send(batch));
     assert_eq!(codes.len(), 22);
     assert_eq!(driver.ending(), None);
+}
+
+/// Among the recipients of a list there are always some that are no addresses: the rest must get
+/// their message, however many they are.
+#[test]
+fn bad_addresses_are_no_errors_of_the_client() {
+    let mut driver = authenticated(settings());
+    driver.must(&["MAIL FROM:<ann@example.com>", "RCPT TO:<bob@example.net>"]);
+    for _ in 0..30 {
+        assert_eq!(
+            codes(&driver.send("RCPT TO:<x@localhost>\r\n")),
+            ["554 5.1.2"]
+        );
+        assert_eq!(codes(&driver.send("RCPT TO:<x y>\r\n")), ["501 5.1.3"]);
+    }
+    driver.must(&["RSET"]);
+    // A sender that is none is refused, and what was pipelined behind it counts as little.
+    let mut batch = String::from("MAIL FROM:<root@localhost>\r\n");
+    batch.push_str(&"RCPT TO:<bob@example.net>\r\n".repeat(20));
+    batch.push_str("DATA\r\n");
+    assert_eq!(codes(&driver.send(batch)).len(), 22);
+    assert_eq!(driver.ending(), None);
+}
+
+/// RFC 5321 §4.5.3.1.4: extensions raise the limit by what their parameters may need.
+#[test]
+fn a_mail_line_has_room_for_all_parameters() {
+    let mut driver = authenticated(settings());
+    let path = format!("<{}@example.com>", "a".repeat(240));
+    let auth = "+40".repeat(166);
+    let line = format!("MAIL FROM:{path} SIZE=10 BODY=8BITMIME SMTPUTF8 AUTH={auth}\r\n");
+    assert!(line.len() > 512, "{}", line.len());
+    assert_eq!(codes(&driver.send(line)), ["250 2.1.0"]);
+    let long = format!("MAIL FROM:<> AUTH={}\r\n", "a".repeat(1050));
+    assert_eq!(codes(&driver.send(long)), ["500 5.5.2"]);
 }

@@ -1,6 +1,9 @@
 //! Runs the tables of docs/smtp-session.md: the document is the test.
 
+use std::fmt::Write as _;
+
 use super::*;
+use crate::smtp::command::Command;
 
 const DOCUMENT: &str = include_str!("../../../../docs/smtp-session.md");
 
