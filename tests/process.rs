@@ -50,15 +50,7 @@ impl Scene {
     }
 
     fn client(&self, process: &mut Process) -> SmtpClient {
-        let address = process.listening("SMTP");
-        let mut client = SmtpClient::connect(address);
-        client.expect("220");
-        client.ask("EHLO client.example", "250");
-        client.ask("STARTTLS", "220");
-        client.start_tls(self.certificate.client());
-        client.ask("EHLO client.example", "250");
-        client.ask("AUTH PLAIN AGFubgBzZWNyZXQ=", "235");
-        client
+        SmtpClient::logged_in(process.listening("SMTP"), self.certificate.client())
     }
 }
 

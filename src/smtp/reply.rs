@@ -5,7 +5,7 @@
 //! outside enters through [`Reply::quoting`] only: no octet of it can end a line.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use bytes::BytesMut;
 
@@ -72,27 +72,13 @@ impl Reply {
         self.code == 421
     }
 
-    /// Writes all lines, each with the code and ended by CRLF.
+    /// Appends the reply as it goes over the wire.
     pub fn write(&self, out: &mut BytesMut) {
-        let mut lines = self.text.split('\n').peekable();
-        while let Some(line) = lines.next() {
-            let mark = if lines.peek().is_some() { '-' } else { ' ' };
-            // Writing to a BytesMut cannot fail: it grows.
-            let _ = match self.status {
-                Some((subject, detail)) => {
-                    let class = self.code / 100;
-                    write!(
-                        out,
-                        "{}{mark}{class}.{subject}.{detail} {line}\r\n",
-                        self.code
-                    )
-                }
-                None => write!(out, "{}{mark}{line}\r\n", self.code),
-            };
-        }
+        // Writing to a BytesMut cannot fail: it grows.
+        let _ = write!(out, "{self}");
     }
 
-    /// Reads one whole reply, as [`Reply::write`] prints it.
+    /// Reads one whole reply, as it is printed.
     pub fn parse(text: &str) -> Option<Self> {
         let mut code = None;
         let mut status = None;
@@ -117,6 +103,22 @@ impl Reply {
             status: status?,
             text: Cow::Owned(lines.join("\n")),
         })
+    }
+}
+
+/// All lines, each with the code and ended by CRLF.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = self.text.split('\n').peekable();
+        while let Some(line) = lines.next() {
+            let mark = if lines.peek().is_some() { '-' } else { ' ' };
+            write!(f, "{}{mark}", self.code)?;
+            if let Some((subject, detail)) = self.status {
+                write!(f, "{}.{subject}.{detail} ", self.code / 100)?;
+            }
+            write!(f, "{line}\r\n")?;
+        }
+        Ok(())
     }
 }
 
@@ -221,24 +223,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn print(reply: &Reply) -> String {
-        let mut out = BytesMut::new();
-        reply.write(&mut out);
-        String::from_utf8(out.to_vec()).unwrap()
-    }
-
     #[test]
     fn the_class_of_the_status_is_that_of_the_code() {
         assert_eq!(
-            print(&TOO_LARGE),
+            TOO_LARGE.to_string(),
             "552 5.3.4 Message exceeds the size limit\r\n"
         );
-        assert_eq!(print(&OK), "250 2.0.0 Ok\r\n");
+        assert_eq!(OK.to_string(), "250 2.0.0 Ok\r\n");
     }
 
     #[test]
     fn every_line_of_a_long_reply_carries_code_and_status() {
-        let text = print(&HELP);
+        let text = HELP.to_string();
         assert!(text.starts_with("214-2.0.0 EHLO"), "{text}");
         assert!(text.contains("\r\n214 2.0.0 Submission"), "{text}");
     }
@@ -246,7 +242,7 @@ mod tests {
     #[test]
     fn text_from_outside_cannot_end_a_line() {
         let reply = OK.quoting("a\r\n250 b\0\u{2028}é");
-        assert_eq!(print(&reply), "250 2.0.0 a??250 b???\r\n");
+        assert_eq!(reply.to_string(), "250 2.0.0 a??250 b???\r\n");
     }
 
     proptest! {
@@ -256,7 +252,7 @@ mod tests {
             lines in proptest::collection::vec("[a-zA-Z][ -~]{0,30}", 1..4)
         ) {
             let reply = Reply { code, status, text: Cow::Owned(lines.join("\n")) };
-            prop_assert_eq!(Reply::parse(&print(&reply)), Some(reply));
+            prop_assert_eq!(Reply::parse(&reply.to_string()), Some(reply));
         }
 
         #[test]

@@ -6,6 +6,7 @@ use std::process::Command;
 use smtp_gateway::smtp::framing::stuff;
 
 use crate::support::client::SmtpClient;
+use crate::support::gateway::trusting_anyone;
 use crate::support::process::{Process, command_of};
 
 /// `ulimit -d` bounds all private writable memory of the process, thread stacks included; an
@@ -30,13 +31,7 @@ fn bounded() -> Command {
 fn replies_to(bombs: impl IntoIterator<Item = (&'static str, Vec<u8>, &'static str)>) {
     let mut process = Process::start(&mut bounded());
     let address = process.listening("SMTP");
-    let mut client = SmtpClient::connect(address);
-    client.expect("220");
-    client.ask("EHLO client.example", "250");
-    client.ask("STARTTLS", "220");
-    client.start_tls(crate::support::gateway::trusting_anyone());
-    client.ask("EHLO client.example", "250");
-    client.ask("AUTH PLAIN AGFubgBzZWNyZXQ=", "235");
+    let mut client = SmtpClient::logged_in(address, trusting_anyone());
     for (name, content, start) in bombs {
         assert!(content.len() < 25 << 20, "{name} is too large to get in");
         client.begin(&["ann@example.net"]);

@@ -30,6 +30,24 @@ impl SmtpClient {
         }
     }
 
+    /// Connects, and says EHLO, STARTTLS and EHLO.
+    pub(crate) fn secured(address: SocketAddr, tls: ClientConfig) -> Self {
+        let mut client = Self::connect(address);
+        client.expect("220");
+        client.ask("EHLO client.example", "250");
+        client.ask("STARTTLS", "220 2.0.0");
+        client.start_tls(tls);
+        client.ask("EHLO client.example", "250");
+        client
+    }
+
+    /// The same, and logs in as `ann`, whose password is `secret`.
+    pub(crate) fn logged_in(address: SocketAddr, tls: ClientConfig) -> Self {
+        let mut client = Self::secured(address, tls);
+        client.ask("AUTH PLAIN AGFubgBzZWNyZXQ=", "235 2.7.0");
+        client
+    }
+
     /// Does the handshake. What came in clear before it must have been read.
     pub(crate) fn start_tls(&mut self, config: ClientConfig) {
         self.try_start_tls(config).expect("the handshake succeeds");

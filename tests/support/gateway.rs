@@ -167,20 +167,12 @@ impl Gateway {
 
     /// A client that has said EHLO, STARTTLS and EHLO.
     pub(crate) fn secured(&self) -> SmtpClient {
-        let mut client = self.connect();
-        client.expect("220");
-        client.ask("EHLO client.example", "250");
-        client.ask("STARTTLS", "220 2.0.0");
-        client.start_tls(self.certificate.client());
-        client.ask("EHLO client.example", "250");
-        client
+        SmtpClient::secured(self.smtp(0), self.certificate.client())
     }
 
     /// A client that may send.
     pub(crate) fn logged_in(&self) -> SmtpClient {
-        let mut client = self.secured();
-        client.ask("AUTH PLAIN AGFubgBzZWNyZXQ=", "235 2.7.0");
-        client
+        SmtpClient::logged_in(self.smtp(0), self.certificate.client())
     }
 
     /// GET over HTTP/1.1: status and body.

@@ -156,38 +156,33 @@ mod tests {
     use super::*;
     use crate::delivery::Quote;
 
-    fn print(reply: &Reply) -> String {
-        let mut out = BytesMut::new();
-        reply.write(&mut out);
-        String::from_utf8(out.to_vec()).unwrap()
-    }
-
     fn refusal(cause: Deferral) -> String {
-        print(&refused(&Refusal::Deferred {
+        refused(&Refusal::Deferred {
             cause,
             reason: None,
-        }))
+        })
+        .to_string()
     }
 
     fn failure(cause: Failure, reason: Option<&str>) -> String {
         let reason = reason.map(Quote::new);
-        print(&refused(&Refusal::Failed { cause, reason }))
+        refused(&Refusal::Failed { cause, reason }).to_string()
     }
 
     #[test]
     fn every_refusal_has_its_row() {
         for (reply, start) in [
-            (print(denied(Denied::Credentials)), "535 5.7.8 "),
-            (print(denied(Denied::Unavailable)), "454 4.7.0 "),
+            (denied(Denied::Credentials).to_string(), "535 5.7.8 "),
+            (denied(Denied::Unavailable).to_string(), "454 4.7.0 "),
             (
-                print(&refused(&Refusal::RateLimited("limits.x"))),
+                refused(&Refusal::RateLimited("limits.x")).to_string(),
                 "451 4.7.1 Too many messages (limits.x)",
             ),
             (
-                print(&refused(&Refusal::Structure("too deep".into()))),
+                refused(&Refusal::Structure("too deep".into())).to_string(),
                 "554 5.6.0 Message structure: too deep",
             ),
-            (print(&refused(&Refusal::Loop)), "554 5.4.6 "),
+            (refused(&Refusal::Loop).to_string(), "554 5.4.6 "),
             (refusal(Deferral::Unreachable), "451 4.4.1 "),
             (refusal(Deferral::TimedOut), "451 4.4.2 "),
             (refusal(Deferral::Throttled), "451 4.7.1 "),
@@ -216,10 +211,13 @@ mod tests {
             recipients: 3,
             failed: 0,
         };
-        assert_eq!(print(&accepted(&receipt)), "250 2.0.0 Ok: queued as m1\r\n");
+        assert_eq!(
+            accepted(&receipt).to_string(),
+            "250 2.0.0 Ok: queued as m1\r\n"
+        );
         receipt.failed = 1;
         assert_eq!(
-            print(&accepted(&receipt)),
+            accepted(&receipt).to_string(),
             "250 2.0.0 Ok: queued as m1; 2 of 3 recipients, 1 refused\r\n"
         );
     }
