@@ -1,11 +1,15 @@
 //! What the client is told about whatever the email API does (DESIGN: promise 1).
 
+use std::sync::Arc;
+
 use smtp_gateway::delivery::UnknownOutcome;
 use smtp_gateway::delivery::http::Requests;
 use smtp_gateway::units::Period;
+use tokio::sync::Semaphore;
 
 use crate::support::api::{FakeApi, Play};
 use crate::support::gateway::Gateway;
+use crate::support::wait_until;
 
 const MESSAGE: &str = "Subject: hello\r\n\r\nhello\r\n";
 const THREE: [&str; 3] = ["a@example.net", "b@example.net", "c@example.net"];
@@ -240,4 +244,19 @@ fn what_a_router_says_of_itself_bounces_nothing() {
         let reply = reply_to(Play::answer(status, r#"{"message":"no Route matched"}"#));
         assert!(reply.starts_with("451 4.3.5"), "{status}: {reply}");
     }
+}
+
+#[test]
+fn a_client_that_leaves_does_not_cancel_the_call() {
+    let held = Arc::new(Semaphore::new(0));
+    let api = FakeApi::play([Play::Held(Arc::clone(&held))]);
+    let gateway = Gateway::before(&api.url(), |_| {});
+    let mut client = gateway.logged_in();
+    client.begin(&["ann@example.net"]);
+    client.send("Subject: s\r\n\r\nx\r\n.\r\n");
+    api.wait_for(1);
+    drop(client);
+    held.add_permits(1);
+    wait_until(|| gateway.metric("smtp_emails_forwarded_total") > 0.0);
+    assert_eq!(api.recorded().len(), 1);
 }

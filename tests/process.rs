@@ -320,3 +320,25 @@ fn a_probe_that_sends_nothing_leaves_no_line() {
     let (_, log) = process.end();
     assert!(!log.iter().any(|line| line.contains("session")), "{log:#?}");
 }
+
+/// The settings file that README shows, with its paths led to real files.
+#[test]
+fn the_settings_of_the_readme_can_be_used() {
+    let scene = Scene::new();
+    let (_, rest) = include_str!("../README.md")
+        .split_once("```toml\n")
+        .unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    let folder = scene.folder.path().to_str().unwrap();
+    let settings = shown.replace("/run/secrets", folder).replace(
+        "/etc/smtp-gateway/tls",
+        scene.certificate.folder.path().to_str().unwrap(),
+    );
+    assert_ne!(settings, shown);
+    std::fs::write(scene.folder.path().join("gateway.toml"), settings).unwrap();
+    for secret in ["api-key", "shop-password"] {
+        std::fs::write(scene.folder.path().join(secret), "x\n").unwrap();
+    }
+    let (code, errors) = run(serve(&scene.folder).arg("check"));
+    assert_eq!((code, errors.as_str()), (0, ""));
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 /// What to do with one request, once it has been read whole.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(crate) enum Play {
     Hang,
     /// Write just these octets, and close.
     Raw(&'static str),
+    /// Take the message, but not before this has a permit.
+    Held(Arc<Semaphore>),
     /// Send this many octets of body.
     LongAnswer(u64),
 }
@@ -138,8 +141,15 @@ async fn serve(mut stream: tokio::net::TcpStream, shared: &Shared) -> Option<()>
             recorded.len()
         };
         let play = shared.script.lock().unwrap().pop_front();
-        let play = play
-            .unwrap_or_else(|| Play::answer(202, &format!("{{\"message_id\":\"api-{number}\"}}")));
+        let taken = || Play::answer(202, &format!("{{\"message_id\":\"api-{number}\"}}"));
+        let play = match play {
+            None => taken(),
+            Some(Play::Held(held)) => {
+                held.acquire().await.ok()?.forget();
+                taken()
+            }
+            Some(play) => play,
+        };
         match play {
             Play::Answer(status, fields, body) => {
                 let length = body.len();
@@ -149,7 +159,7 @@ async fn serve(mut stream: tokio::net::TcpStream, shared: &Shared) -> Option<()>
                 stream.write_all(answer.as_bytes()).await.ok()?;
             }
             Play::Reset => return None,
-            Play::Hang => std::future::pending().await,
+            Play::Hang | Play::Held(_) => std::future::pending().await,
             Play::Raw(octets) => {
                 stream.write_all(octets.as_bytes()).await.ok()?;
                 return None;
