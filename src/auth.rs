@@ -81,7 +81,7 @@ impl Authenticator {
     pub fn new(config: &Config, registry: &Registry) -> Result<Self, StaticKeysError> {
         // Fixed name, watched from the first day: there is no cache yet, so it stays at zero.
         registry.gauge("smtp_api_key_cache_size", "API keys in the cache");
-        let accounts = StaticKeys::new(&config.accounts)?;
+        let accounts = StaticKeys::new(&config.accounts, &config.trusted_networks)?;
         let trusted = config
             .trusted_networks
             .iter()

@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 
 use crate::config::fault::Faults;
@@ -22,8 +23,8 @@ struct Arguments {
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A setting, stronger than file and environment: --set smtp.port=2587
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
-    set: Vec<(String, String)>,
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -60,25 +61,32 @@ pub fn run() -> ExitCode {
 }
 
 fn load(arguments: Arguments) -> anyhow::Result<Loaded> {
-    Ok(Config::load(sources(arguments))?)
+    Ok(Config::load(sources(arguments)?)?)
 }
 
-fn sources(arguments: Arguments) -> Sources {
+fn sources(arguments: Arguments) -> anyhow::Result<Sources> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where the environment is read"
     )]
     let environment = std::env::vars_os();
-    config::sources()
+    let flags: Option<Vec<_>> = arguments
+        .set
+        .iter()
+        .map(|text| key_and_value(text))
+        .collect();
+    // The text is not shown: it may be a secret with a blank in place of the equals sign.
+    let flags = flags.ok_or_else(|| anyhow!("--set: expected KEY=VALUE"))?;
+    Ok(config::sources()
         .file(arguments.config)
         .dotenv(Some(PathBuf::from(".env")))
         .environment(environment)
-        .flags(arguments.set)
+        .flags(flags))
 }
 
-fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
+fn key_and_value(text: &str) -> Option<(String, String)> {
+    let (key, value) = text.split_once('=')?;
+    Some((key.to_owned(), value.to_owned()))
 }
 
 /// One line for each thing that is wrong.

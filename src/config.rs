@@ -65,7 +65,14 @@ pub fn sources() -> Sources {
             "smtp", "tls", "auth", "api", "delivery", "limits", "http", "log", "drain", "sandbox",
         ],
         values: &["backend"],
-        secrets: &["password", "password_hash", "api_key", "key", "headers"],
+        secrets: &[
+            "password",
+            "password_hash",
+            "api_key",
+            "key",
+            "headers",
+            "accounts",
+        ],
         aliases: &[
             ("SMTP_HOST", "smtp.host"),
             ("SMTP_PORT", "smtp.port"),
@@ -116,22 +123,32 @@ impl Config {
 
     /// What no section can know by itself, and what only using a setting can tell.
     fn check(&self, settings: &mut Settings) {
-        self.check_bounds(settings);
-        self.check_listeners(settings);
-        self.check_auth(settings);
-        self.check_backend(settings);
-        if let Err(error) = logging::filter(&self.log.level) {
-            let text =
-                "expected DEBUG, INFO, WARNING, ERROR or a filter such as smtp_gateway=debug";
-            settings.fault("log.level", format!("{text} ({error})"));
+        let sound = |names: &[&str]| settings.are_sound(names);
+        let bounds = sound(&["smtp", "limits", "delivery", "drain", "api"]);
+        let listeners = sound(&["smtp", "auth"]);
+        let auth = sound(&["auth", "backend"]);
+        let backend = sound(&["api", "backend"]);
+        let (log, tls) = (sound(&["log"]), sound(&["tls", "smtp"]));
+        if bounds {
+            self.check_bounds(settings);
         }
-        if self.uses_tls()
+        if listeners {
+            self.check_listeners(settings);
+        }
+        if auth {
+            self.check_auth(settings);
+        }
+        if backend {
+            self.check_backend(settings);
+        }
+        if log && let Err(error) = logging::filter(&self.log.level) {
+            settings.fault("log.level", error.to_string());
+        }
+        if tls
+            && self.uses_tls()
             && let Err(error) = tls::server(&self.tls, "localhost")
         {
-            settings.fault(
-                "tls",
-                format!("{error}; or set tls.self_signed = true to try things out"),
-            );
+            settings.fault(error.setting(), error.to_string());
         }
     }
 
@@ -144,6 +161,18 @@ impl Config {
         if self.limits.command_line < limits::MIN_COMMAND_LINE {
             let text = "expected at least 512, which every client may count on (RFC 5321)";
             settings.fault("limits.command_line", text);
+        }
+        for (key, period) in [
+            ("limits.idle_timeout", self.limits.idle_timeout),
+            ("limits.data_timeout", self.limits.data_timeout),
+            ("drain.pause", self.drain.pause),
+            ("drain.deadline", self.drain.deadline),
+            ("api.connect_timeout", self.api.connect_timeout),
+            ("api.idle_timeout", self.api.idle_timeout),
+        ] {
+            if period.duration() > LONGEST {
+                settings.fault(key, "expected at most a day, 24h");
+            }
         }
         let (delivery, drain) = (self.delivery.deadline, self.drain.deadline);
         if !(Duration::from_secs(1)..=MAX_DEADLINE).contains(&delivery.duration()) {
@@ -239,6 +268,8 @@ impl Config {
 
 /// A client waits for its reply for ten minutes (RFC 5321 §4.5.3.2.6), most for less.
 const MAX_DEADLINE: Duration = Duration::from_secs(600);
+/// Nothing in a session or in a drain takes longer.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 fn describe(lines: &mut String, key: &str, value: &Value, origins: &Origins) {
     match value {

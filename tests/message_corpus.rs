@@ -62,7 +62,7 @@ fn the_raw_message_that_leaves_says_the_same() {
         let left = STANDARD.decode(json["raw"].as_str().unwrap()).unwrap();
         assert_eq!(left, raw.slices().concat());
         for hidden in ["\nbcc", "\nresent-bcc"] {
-            let header = String::from_utf8_lossy(&left).to_ascii_lowercase();
+            let header = format!("\n{}", String::from_utf8_lossy(&left).to_ascii_lowercase());
             let header = header
                 .split("\r\n\r\n")
                 .next()

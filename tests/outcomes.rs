@@ -1,4 +1,4 @@
-//! What the client is told about whatever the email API does (DESIGN: promise 1).
+//! What the client is told about whatever the email API does.
 
 use std::sync::Arc;
 
@@ -16,9 +16,12 @@ const THREE: [&str; 3] = ["a@example.net", "b@example.net", "c@example.net"];
 
 /// The reply to a message when the API does this.
 fn reply_to(play: Play) -> String {
+    let hangs = matches!(play, Play::Hang);
     let api = FakeApi::play([play]);
     let gateway = Gateway::before(&api.url(), |config| {
-        config.delivery.deadline = Period("2s".parse::<Period>().unwrap().duration());
+        if hangs {
+            config.delivery.deadline = Period::seconds(2);
+        }
     });
     let mut client = gateway.logged_in();
     let reply = client.submit(&["ann@example.net"], MESSAGE);
@@ -120,9 +123,10 @@ fn an_unknown_outcome_can_be_refused_instead_and_is_counted() {
 
 #[test]
 fn an_api_that_cannot_be_reached_gets_451_and_no_hang() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Bound, so that nobody else gets the port, and not listening.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = nobody.local_addr().unwrap();
-    drop(nobody);
     let gateway = Gateway::before(&format!("http://{address}"), |_| {});
     let reply = gateway.logged_in().submit(&["ann@example.net"], MESSAGE);
     assert!(reply.starts_with("451 4.4.1"), "{reply}");

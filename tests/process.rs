@@ -60,7 +60,7 @@ fn without_settings_the_start_fails_and_says_all_that_is_missing() {
     for arguments in [&[][..], &["serve"], &["check"]] {
         let (code, errors) = run(command(folder.path()).args(arguments));
         assert_eq!(code, 78);
-        for key in ["api.url", "auth.accounts", "tls"] {
+        for key in ["api.url", "auth.accounts", "tls.cert_path"] {
             let lines = errors
                 .lines()
                 .filter(|line| line.contains(&format!("{key}:")));
@@ -341,4 +341,36 @@ fn the_settings_of_the_readme_can_be_used() {
     }
     let (code, errors) = run(serve(&scene.folder).arg("check"));
     assert_eq!((code, errors.as_str()), (0, ""));
+}
+
+#[test]
+fn a_fault_is_one_line_and_shows_no_secret() {
+    let scene = Scene::new();
+    for (name, value) in [
+        ("GATEWAY__AUTH__ACCOUNTS", "shop:hunter2"),
+        (
+            "GATEWAY__AUTH__ACCOUNTS",
+            "[{name = \"shop\", pasword = \"hunter2\"}]",
+        ),
+        ("GATEWAY__AUTH__ACCOUNTS", "[\"shop:hunter2\"]"),
+        ("GATEWAY__API__URL", "https://user:hunter2@api example"),
+        ("GATEWAY__API__URL", "https://user:hunter2@api.example"),
+        ("GATEWAY__API__URL", "http://api.example/?key=hunter2"),
+    ] {
+        let (code, errors) = run(serve(&scene.folder).env(name, value));
+        assert_eq!(
+            (code, errors.lines().count()),
+            (78, 1),
+            "{name}={value}: {errors}"
+        );
+        assert!(
+            errors.contains(name) && !errors.contains("hunter2"),
+            "{errors}"
+        );
+    }
+    let (code, errors) = run(serve(&scene.folder).args(["--set", "api.key hunter2"]));
+    assert!(code != 0 && !errors.contains("hunter2"), "{errors}");
+    std::fs::write(scene.folder.path().join("gateway.toml"), "[smtp\n").unwrap();
+    let (code, errors) = run(&mut serve(&scene.folder));
+    assert_eq!((code, errors.lines().count()), (78, 1), "{errors}");
 }

@@ -15,7 +15,7 @@ fn live_and_ready_say_so() {
 #[test]
 fn a_draining_gateway_is_live_but_not_ready_and_still_serves_during_the_pause() {
     let gateway = Gateway::sandbox(|config| {
-        config.drain.pause = smtp_gateway::units::Period::seconds(2);
+        config.drain.pause = smtp_gateway::units::Period::seconds(6);
     });
     gateway.begin_drain();
     wait_until(|| gateway.get("/health/ready").0 == 503);

@@ -12,7 +12,7 @@ use argon2::{Argon2, PasswordVerifier as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::auth::{Denied, Identity};
+use crate::auth::{Denied, Identity, TrustedNetwork};
 use crate::secret::Secret;
 use crate::smtp::sasl::Credentials;
 
@@ -36,7 +36,7 @@ pub enum StaticKeysError {
     NoName,
     #[error("the account {0:?} is there twice")]
     Twice(String),
-    #[error("{0:?} needs either password_hash or password_file")]
+    #[error("{0:?} needs one of password_hash and password_file, or a trusted network")]
     OnePassword(String),
     #[error("the password_hash of {0:?} is not an argon2id hash ($argon2id$…)")]
     Hash(String),
@@ -71,7 +71,7 @@ enum Verifier {
 impl StaticKeys {
     /// # Errors
     /// [`StaticKeysError`]: the first account that cannot be used.
-    pub fn new(accounts: &[Account]) -> Result<Self, StaticKeysError> {
+    pub fn new(accounts: &[Account], trusted: &[TrustedNetwork]) -> Result<Self, StaticKeysError> {
         let mut known = HashMap::new();
         for account in accounts {
             if account.name.is_empty() {
@@ -81,7 +81,16 @@ impl StaticKeys {
                 account: account.name.clone(),
                 api_key: account.api_key.clone(),
             };
-            let entry = (verifier(account)?, identity);
+            let is_trusted = trusted
+                .iter()
+                .any(|network| network.account == account.name);
+            let verifier = match verifier(account)? {
+                Verifier::None if !is_trusted => {
+                    return Err(StaticKeysError::OnePassword(account.name.clone()));
+                }
+                verifier => verifier,
+            };
+            let entry = (verifier, identity);
             if known.insert(account.name.clone(), entry).is_some() {
                 return Err(StaticKeysError::Twice(account.name.clone()));
             }
@@ -163,8 +172,8 @@ fn verifier(account: &Account) -> Result<Verifier, StaticKeysError> {
                 .ok_or_else(|| StaticKeysError::Hash(account.name.clone()))
         }
         (None, Some(password)) => Ok(Verifier::Plain(password)),
-        (None, None) if account.api_key.is_some() => Ok(Verifier::None),
-        _ => Err(StaticKeysError::OnePassword(account.name.clone())),
+        (None, None) => Ok(Verifier::None),
+        (Some(_), Some(_)) => Err(StaticKeysError::OnePassword(account.name.clone())),
     }
 }
 
@@ -191,6 +200,13 @@ mod tests {
         }
     }
 
+    fn trusted(account: &str) -> TrustedNetwork {
+        TrustedNetwork {
+            network: "192.0.2.0/24".parse().unwrap(),
+            account: account.into(),
+        }
+    }
+
     async fn login(keys: &StaticKeys, username: &str, password: &str) -> Result<String, Denied> {
         let credentials = Credentials {
             username: username.into(),
@@ -203,16 +219,19 @@ mod tests {
 
     #[tokio::test]
     async fn hashed_and_plain_passwords_let_in_and_others_do_not() {
-        let keys = StaticKeys::new(&[
-            Account {
-                password_hash: Some(hash("one")),
-                ..account("ann")
-            },
-            Account {
-                password: Some(Secret::new("0755")),
-                ..account("bob")
-            },
-        ])
+        let keys = StaticKeys::new(
+            &[
+                Account {
+                    password_hash: Some(hash("one")),
+                    ..account("ann")
+                },
+                Account {
+                    password: Some(Secret::new("0755")),
+                    ..account("bob")
+                },
+            ],
+            &[],
+        )
         .unwrap();
         assert_eq!(login(&keys, "ann", "one").await, Ok("ann".into()));
         assert_eq!(login(&keys, "bob", "0755").await, Ok("bob".into()));
@@ -233,11 +252,8 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_can_log_in_as_an_account_for_trusted_networks() {
-        let keys = Account {
-            api_key: Some(Secret::new("k")),
-            ..account("printer")
-        };
-        let keys = StaticKeys::new(&[keys]).unwrap();
+        let keys = account("printer");
+        let keys = StaticKeys::new(&[keys], &[trusted("printer")]).unwrap();
         assert_eq!(login(&keys, "printer", "").await, Err(Denied::Credentials));
         assert!(keys.identity("printer").is_ok());
     }
@@ -266,7 +282,7 @@ mod tests {
                 StaticKeysError::Twice("a".into()),
             ),
         ] {
-            assert_eq!(StaticKeys::new(&accounts).err(), Some(error));
+            assert_eq!(StaticKeys::new(&accounts, &[]).err(), Some(error));
         }
     }
 }

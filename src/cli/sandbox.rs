@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::ingress::smtp::ListenerTls;
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let loaded = Config::load(sources(arguments).preset("sandbox", SETTINGS))?;
+    let loaded = Config::load(sources(arguments)?.preset("sandbox", SETTINGS))?;
     serve::run_and(loaded.config, |app| {
         tell(&mut io::stdout(), &welcome(app)?);
         Ok(())

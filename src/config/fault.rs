@@ -37,10 +37,6 @@ impl Faults {
         self.0.is_empty()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
-        self.0.iter()
-    }
-
     pub(super) fn add(&mut self, key: Option<&KeyPath>, source: Option<&Source>, message: String) {
         // Texts of other crates may span lines.
         let message = match message.contains(['\n', '\r']) {

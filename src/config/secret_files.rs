@@ -205,7 +205,7 @@ mod tests {
         let mut settings = scene.load();
         Config::take(&mut settings);
         assert_eq!(
-            settings.origin("auth.password").unwrap().to_string(),
+            settings.origins.of("auth.password").unwrap().to_string(),
             "SMTP_PASSWORD_FILE"
         );
     }

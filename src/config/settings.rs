@@ -61,9 +61,16 @@ impl Settings {
         self.add_fault(&KeyPath::from(key), message.into());
     }
 
-    /// What set a key; `None` if it has its default.
-    pub fn origin(&self, key: &str) -> Option<&Source> {
-        self.origins.of(key)
+    /// Whether nothing is wrong so far with these, and all sources could be read. What does not hold
+    /// across broken sections is no fault of its own.
+    pub fn are_sound(&self, names: &[&str]) -> bool {
+        self.faults.0.iter().all(|fault| match &fault.key {
+            None => false,
+            Some(key) => key
+                .levels()
+                .first()
+                .is_some_and(|name| !names.contains(&name.as_str())),
+        })
     }
 
     /// Ends the loading. The origins are for showing the settings in force.

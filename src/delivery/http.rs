@@ -94,16 +94,16 @@ pub enum Requests {
     PerRecipient,
 }
 
-/// Why the settings cannot be used.
+/// Why the settings cannot be used. A URL may carry a key, so none is shown.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    #[error("{0:?} is not an http:// or https:// URL")]
-    Url(String),
+    #[error("expected an https:// URL")]
+    Url,
     #[error(
-        "{0} is not https, so keys and mail would travel in clear; \
+        "it is not https, so keys and mail would travel in clear; \
          if that is what you want, set api.allow_http = true"
     )]
-    PlainHttp(String),
+    PlainHttp,
     #[error("user and password have no place in it: use api.key or api.headers")]
     Userinfo,
     #[error("{0:?} does not start with /")]
@@ -126,7 +126,7 @@ impl HttpError {
     /// The setting that is at fault.
     pub fn setting(&self) -> &'static str {
         match self {
-            Self::Url(_) | Self::PlainHttp(_) | Self::Userinfo => "api.url",
+            Self::Url | Self::PlainHttp | Self::Userinfo => "api.url",
             Self::Path(_) => "api.path",
             Self::HeaderName(_) | Self::HeaderValue(_) => "api.headers",
             Self::Key(_) => "api.key",
@@ -196,7 +196,7 @@ impl Http {
             return Err(HttpError::Concurrency);
         }
         let provider = provider(config)?;
-        let url = Url::parse(&config.url).map_err(|_| HttpError::Url(config.url.clone()))?;
+        let url = Url::parse(&config.url).map_err(|_| HttpError::Url)?;
         let anchors = match url.scheme() {
             "https" => TrustAnchors::Required,
             _ => TrustAnchors::Optional,

@@ -139,9 +139,17 @@ pub(super) fn line(rest: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Where the first line that is no mbox separator begins. Some scripts send what they read from a
+/// Where the first field can begin: behind a byte order mark, which would hide all fields, a Bcc
+/// among them, in the body; and behind an mbox separator. Some scripts send what they read from a
 /// mailbox file, whose `From ann@example.net Mon Jan  1 …` is no field.
-pub(super) fn behind_mbox_line(octets: &[u8]) -> usize {
+pub(super) fn behind_prefix(octets: &[u8]) -> usize {
+    match octets.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => behind_mbox_line(rest).saturating_add(BYTE_ORDER_MARK.len()),
+        None => behind_mbox_line(octets),
+    }
+}
+
+fn behind_mbox_line(octets: &[u8]) -> usize {
     let separator = octets.starts_with(b"From ") || octets.starts_with(b">From ");
     if !separator || name_and_colon(octets).is_some() {
         return 0;
@@ -173,6 +181,7 @@ fn without_line_end(value: &[u8]) -> &[u8] {
 
 /// A longer name would not fit a line (RFC 5322 §2.1.1): it is text without a colon near by.
 const MAX_NAME: usize = 998;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 #[cfg(test)]
 mod tests {

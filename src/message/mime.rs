@@ -2,9 +2,13 @@
 //!
 //! The choice follows Python's `email.message.EmailMessage.get_body()`, which many have tested
 //! before us: the first text/plain and the first text/html that are not attachments, of a
-//! multipart/related only in its root. Every other leaf becomes an attachment: nothing is lost.
+//! multipart/related only in its root. It departs from it in two places: a part with a file name is
+//! a file, and text and HTML are one body in a multipart/alternative only. Every other leaf becomes
+//! an attachment: nothing is lost.
 
 use std::borrow::Cow;
+
+use memchr::memchr2;
 
 use crate::message::attachments;
 use crate::message::charset;
@@ -24,8 +28,11 @@ pub fn read(content: &Content, structure: &Structure) -> Email {
         return Email::default();
     };
     let mut email = fields::read(octets, &root.header);
-    let text = find_body(octets, parts, "text/plain");
-    let html = find_body(octets, parts, "text/html");
+    let (text, html) = forms_of_one_body(
+        parts,
+        find_body(octets, parts, "text/plain"),
+        find_body(octets, parts, "text/html"),
+    );
     let text_of = |index: usize| Some(leaf_text(octets, parts.get(index)?));
     email.text = text.and_then(text_of);
     email.html = html.and_then(text_of);
@@ -38,6 +45,40 @@ pub fn read(content: &Content, structure: &Structure) -> Email {
     let html = email.html.as_deref().unwrap_or_default();
     email.attachments = attachments::read(octets, parts, others, html);
     email
+}
+
+/// Text and HTML are two forms of one body inside a multipart/alternative only. Elsewhere the second
+/// is something else: who shows HTML in place of the text would hide one of them.
+fn forms_of_one_body(
+    parts: &[Part],
+    text: Option<usize>,
+    html: Option<usize>,
+) -> (Option<usize>, Option<usize>) {
+    let (Some(text_at), Some(html_at)) = (text, html) else {
+        return (text, html);
+    };
+    let (first, last) = (text_at.min(html_at), text_at.max(html_at));
+    let around = parts.get(..first).unwrap_or_default().iter().enumerate();
+    let innermost = around
+        .rev()
+        .find(|(index, part)| *index < first && last < part.next && part.is_multipart);
+    match innermost {
+        Some((_, part)) if part.media_type == "multipart/alternative" => (text, html),
+        _ if text_at < html_at => (text, None),
+        _ => (None, html),
+    }
+}
+
+/// A part with a file name is a file, whatever its disposition; only as the whole message it is the
+/// message.
+fn is_file(octets: &[u8], parts: &[Part], index: usize) -> bool {
+    let named = |field: &str, parameter: &str| {
+        let value = parts.get(index)?.header.value(octets, field)?;
+        MimeField::parse(value).parameter(parameter)
+    };
+    index > 0
+        && (named("Content-Disposition", "filename").is_some()
+            || named("Content-Type", "name").is_some())
 }
 
 /// The first leaf of a media type that is no attachment, outer parts before inner ones.
@@ -55,7 +96,7 @@ fn find_body(octets: &[u8], parts: &[Part], media_type: &str) -> Option<usize> {
             continue;
         }
         if !part.is_multipart {
-            if part.media_type == media_type {
+            if part.media_type == media_type && !is_file(octets, parts, index) {
                 return Some(index);
             }
             continue;
@@ -108,13 +149,31 @@ fn leaf_text(octets: &[u8], part: &Part) -> String {
         encoding => Cow::Owned(transfer::decode(body, encoding)),
     };
     let text = charset::decode(&decoded, label.as_deref());
-    if !text.contains(['\r', '\0']) {
+    with_lf(text)
+}
+
+/// LF line ends, and no NUL: many JSON readers and databases cannot hold one in a text.
+fn with_lf(text: String) -> String {
+    let mut rest = text.as_str();
+    let Some(mut at) = memchr2(b'\r', 0, rest.as_bytes()) else {
         return text;
+    };
+    let mut out = String::with_capacity(text.len());
+    while let Some((before, behind)) = rest.split_at_checked(at) {
+        out.push_str(before);
+        let mut left = behind.chars();
+        match left.next() {
+            Some('\r') => out.push('\n'),
+            Some(_) => out.push('\u{fffd}'),
+            None => return out,
+        }
+        rest = match (behind.starts_with("\r\n"), left.as_str()) {
+            (true, tail) => tail.strip_prefix('\n').unwrap_or(tail),
+            (false, tail) => tail,
+        };
+        at = memchr2(b'\r', 0, rest.as_bytes()).unwrap_or(rest.len());
     }
-    // Many JSON readers and databases cannot hold a NUL in a text.
-    text.replace("\r\n", "\n")
-        .replace('\r', "\n")
-        .replace('\0', "\u{fffd}")
+    out
 }
 
 #[cfg(test)]
@@ -230,5 +289,48 @@ mod tests {
         assert_eq!(email("").text.as_deref(), Some(""));
         let image = email("Content-Type: image/png\r\n\r\nPNG");
         assert_eq!((image.text, image.attachments.len()), (None, 1));
+    }
+
+    #[test]
+    fn a_file_is_not_the_body_and_does_not_hide_it() {
+        let mixed = |second: &str| {
+            email(&format!(
+                "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nsee the report\r\n\
+                 --b\r\n{second}\r\n\r\n<p>report</p>\r\n--b--\r\n"
+            ))
+        };
+        for second in [
+            "Content-Type: text/html; name=report.html",
+            "Content-Type: text/html\r\nContent-Disposition: inline; filename=report.html",
+            "Content-Type: text/html",
+        ] {
+            let email = mixed(second);
+            assert_eq!(email.text.as_deref(), Some("see the report"), "{second}");
+            assert_eq!((email.html, email.attachments.len()), (None, 1), "{second}");
+        }
+        let csv = mixed("Content-Type: text/plain; name=report.csv");
+        assert_eq!(
+            csv.attachments.first().unwrap().name.as_deref(),
+            Some("report.csv")
+        );
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_no_field() {
+        let email = email("\u{feff}Bcc: hidden@example.net\r\nSubject: s\r\n\r\nx");
+        assert_eq!(email.subject.as_deref(), Some("s"));
+        assert_eq!(email.text.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn line_ends_become_lf_and_nul_a_sign_for_what_cannot_be_shown() {
+        for (text, expected) in [
+            ("a\r\nb\rc\n\r\r\nd", "a\nb\nc\n\n\nd"),
+            ("\0é\r", "\u{fffd}é\n"),
+            ("plain", "plain"),
+            ("", ""),
+        ] {
+            assert_eq!(with_lf(text.to_owned()), expected);
+        }
     }
 }

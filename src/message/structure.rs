@@ -11,7 +11,7 @@ use memchr::memchr;
 use memchr::memmem::Finder;
 
 use crate::message::content::Content;
-use crate::message::header::{Header, behind_mbox_line, line};
+use crate::message::header::{Header, behind_prefix, line};
 use crate::message::part::{Part, TEXT_PLAIN};
 
 /// Bounds of what is read. 0 is no bound.
@@ -60,7 +60,7 @@ impl Structure {
     pub fn read(content: &Content, limits: &Limits) -> Result<Self, StructureError> {
         let octets = content.octets();
         let mut pass = Pass::new(octets, *limits);
-        let mut at = pass.begin_part(behind_mbox_line(octets))?;
+        let mut at = pass.begin_part(behind_prefix(octets))?;
         while let Some(delimiter) = pass.next_delimiter(at) {
             pass.end_parts_inside(delimiter.level, delimiter.start);
             at = delimiter.end;
@@ -72,6 +72,19 @@ impl Structure {
         pass.end_parts_inside(0, octets.len());
         pass.end_level(octets.len());
         Ok(Self { parts: pass.parts })
+    }
+
+    /// Whether the message means what it means in its exact octets only: it is signed, encrypted or a
+    /// report (RFC 1847, RFC 6522).
+    pub fn needs_exact_form(&self) -> bool {
+        let exact = [
+            "multipart/signed",
+            "multipart/encrypted",
+            "multipart/report",
+        ];
+        self.parts
+            .first()
+            .is_some_and(|root| exact.contains(&root.media_type.as_str()))
     }
 
     pub fn parts(&self) -> &[Part] {

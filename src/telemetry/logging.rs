@@ -7,7 +7,6 @@ use std::io::{self, IsTerminal as _};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -35,13 +34,34 @@ pub enum Format {
     Pretty,
 }
 
+/// The text is neither a level nor a filter.
+#[derive(Debug, thiserror::Error)]
+#[error("expected DEBUG, INFO, WARNING, ERROR or a filter such as smtp_gateway=debug,hyper=info")]
+pub struct LevelError;
+
 /// Reads the level. A plain level is for this program; the libraries below it then speak only to
 /// warn, since at DEBUG some of them print what goes over the wire.
 ///
 /// # Errors
-/// [`ParseError`] when the text is neither a level nor a filter.
-pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
-    let plain = match level.trim().to_ascii_lowercase().as_str() {
+/// [`LevelError`] when the text is neither a level nor a filter of `target=level`.
+pub fn filter(text: &str) -> Result<EnvFilter, LevelError> {
+    let directives = text
+        .split(',')
+        .map(|item| match item.trim().rsplit_once('=') {
+            Some((target, name)) => Some(format!("{target}={}", level(name)?)),
+            // Without a level, what stands there would be taken for the name of a target.
+            None => level(item).map(str::to_owned),
+        });
+    let directives: Option<Vec<_>> = directives.collect();
+    let filter = match directives.ok_or(LevelError)?.as_slice() {
+        [plain] if !plain.contains('=') => format!("warn,smtp_gateway={plain}"),
+        several => several.join(","),
+    };
+    EnvFilter::try_new(filter).map_err(|_| LevelError)
+}
+
+fn level(name: &str) -> Option<&'static str> {
+    match name.trim().to_ascii_lowercase().as_str() {
         "warning" | "warn" => Some("warn"),
         "trace" => Some("trace"),
         "debug" => Some("debug"),
@@ -49,10 +69,6 @@ pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
         "error" => Some("error"),
         "off" => Some("off"),
         _ => None,
-    };
-    match plain {
-        Some(plain) => EnvFilter::try_new(format!("warn,smtp_gateway={plain}")),
-        None => EnvFilter::try_new(level),
     }
 }
 
@@ -81,7 +97,10 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
     };
     std::panic::set_hook(Box::new(|panic| {
         // The place says enough; the text of a panic may quote what came from outside.
-        let place = panic.location().map(ToString::to_string);
+        let place = panic.location().map(|place| {
+            let file = place.file().rsplit('/').next().unwrap_or_default();
+            format!("{file}:{}", place.line())
+        });
         tracing::error!(place, "panic: this is a bug");
     }));
     started.map_err(|error| anyhow::anyhow!(error))
@@ -109,6 +128,12 @@ mod tests {
     #[test]
     fn filter_syntax_is_taken_and_nonsense_is_not() {
         assert_eq!(filter("h2=trace").unwrap().to_string(), "h2=trace");
-        assert!(filter("smtp_gateway=loud").is_err());
+        assert_eq!(
+            filter("WARNING,hyper=info").unwrap().to_string(),
+            "hyper=info,warn"
+        );
+        for nonsense in ["smtp_gateway=loud", "CRITICAL", "VERBOSE", "", "info,"] {
+            assert!(filter(nonsense).is_err(), "{nonsense}");
+        }
     }
 }

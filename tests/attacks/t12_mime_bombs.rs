@@ -24,13 +24,24 @@ fn bounded() -> Command {
             "[{host = \"127.0.0.1\", port = 0}]",
         )
         .env("HTTP_PORT", "0")
-        .env("GATEWAY__SANDBOX__MEMORY", "1KiB");
+        .env("GATEWAY__SANDBOX__MEMORY", "1KiB")
+        // Stacks count too, and each core would bring one.
+        .env("TOKIO_WORKER_THREADS", "2");
     shell
 }
 
 fn replies_to(bombs: impl IntoIterator<Item = (&'static str, Vec<u8>, &'static str)>) {
     let mut process = Process::start(&mut bounded());
     let address = process.listening("SMTP");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
+    let limit = limits
+        .lines()
+        .find(|line| line.starts_with("Max data size"))
+        .unwrap();
+    assert!(
+        limit.contains(" 67108864 "),
+        "the limit is in force: {limit}"
+    );
     let mut client = SmtpClient::logged_in(address, trusting_anyone());
     for (name, content, start) in bombs {
         assert!(content.len() < 25 << 20, "{name} is too large to get in");

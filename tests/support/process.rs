@@ -81,11 +81,13 @@ impl Process {
         line["listener.addr"].as_str().unwrap().parse().unwrap()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.child.id().to_string())
-            .status();
+        let kill = format!("kill -{name} {}", self.id());
+        let sent = Command::new("/bin/sh").args(["-c", &kill]).status();
         assert!(sent.unwrap().success());
     }
 

@@ -26,7 +26,7 @@ impl Json {
     pub fn new(config: &Config) -> Result<Self, HttpError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(key) = &config.key {
+        if let Some(key) = config.key.as_ref().filter(|key| !key.is_empty()) {
             headers.insert(AUTHORIZATION, bearer(key)?);
         }
         for (name, value) in &config.headers {
@@ -49,7 +49,7 @@ impl Json {
 impl Provider for Json {
     fn requests(&self, outgoing: &Outgoing) -> Result<Vec<Request>, Unsendable> {
         let mut headers = self.headers.clone();
-        if let Some(key) = &outgoing.api_key {
+        if let Some(key) = outgoing.api_key.as_ref().filter(|key| !key.is_empty()) {
             let value = bearer(key).map_err(|_| Unsendable::Key)?;
             headers.insert(AUTHORIZATION, value);
         }
@@ -108,8 +108,7 @@ impl Json {
             received,
             ..
         } = outgoing;
-        let raw = self
-            .raw
+        let raw = (self.raw || structure.needs_exact_form())
             .then(|| RawMessage::new(content, structure, email, Some(&received.field(id))));
         JsonForm::new(email, content, id, received, raw.as_ref())
     }
@@ -121,15 +120,15 @@ fn url(config: &Config) -> Result<Url, HttpError> {
         return Err(HttpError::Path(config.path.clone()));
     }
     let text = format!("{}{}", config.url.trim_end_matches('/'), config.path);
-    let url = Url::parse(&text).map_err(|_| HttpError::Url(config.url.clone()))?;
+    let url = Url::parse(&text).map_err(|_| HttpError::Url)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(HttpError::Userinfo);
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(&url) || config.allow_http => Ok(url),
-        "http" => Err(HttpError::PlainHttp(config.url.clone())),
-        _ => Err(HttpError::Url(config.url.clone())),
+        "http" => Err(HttpError::PlainHttp),
+        _ => Err(HttpError::Url),
     }
 }
 
@@ -316,13 +315,13 @@ mod tests {
         }
         for url in ["http://api.example", "http://127.0.0.1.example"] {
             assert!(
-                matches!(Json::new(&config(url)), Err(HttpError::PlainHttp(_))),
+                matches!(Json::new(&config(url)), Err(HttpError::PlainHttp)),
                 "{url}"
             );
         }
         for url in ["", "api.example", "ftp://api.example"] {
             assert!(
-                matches!(Json::new(&config(url)), Err(HttpError::Url(_))),
+                matches!(Json::new(&config(url)), Err(HttpError::Url)),
                 "{url}"
             );
         }

@@ -95,8 +95,8 @@ impl Listener {
         let connection = Connection::new(Arc::clone(service), &self.config, client, tasks.clone());
         let active = service.metrics.active.clone();
         tasks.spawn(async move {
-            let _slot = slot;
             let _active = Active::new(active);
+            let _slot = slot;
             connection.run(stream).await;
         });
     }
