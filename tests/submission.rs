@@ -154,6 +154,27 @@ fn received_says_how_the_message_came() {
 }
 
 #[test]
+fn what_is_signed_encrypted_or_a_report_goes_with_its_exact_octets() {
+    let api = FakeApi::start();
+    let gateway = Gateway::before(&api.url(), |_| {});
+    let mut client = gateway.logged_in();
+    for kind in ["signed", "encrypted", "report", "mixed"] {
+        let content = format!(
+            "Bcc: hidden@example.net\r\nContent-Type: multipart/{kind}; boundary=b\r\n\r\n\
+             --b\r\n\r\nx\r\n--b--\r\n"
+        );
+        client.submit(&["ann@example.net"], &content);
+        let body = api.recorded().last().unwrap().json();
+        assert_eq!(body["raw"].is_string(), kind != "mixed", "{kind}");
+        if kind != "mixed" {
+            let raw = raw(&body);
+            assert!(raw.contains("\r\n--b\r\n\r\nx\r\n--b--\r\n"), "{raw}");
+            assert!(!raw.contains("hidden@"), "{raw}");
+        }
+    }
+}
+
+#[test]
 fn lone_line_feeds_are_normalised_and_do_not_cut_a_message() {
     let api = FakeApi::start();
     let gateway = Gateway::before(&api.url(), |config| config.api.raw = true);

@@ -59,9 +59,11 @@ impl fmt::Display for Source {
 pub struct Origins(BTreeMap<KeyPath, Source>);
 
 impl Origins {
-    /// What set the key, or set the list or table that holds it; `None` if it has its default.
+    /// What set the key, the list or table that holds it, or something in it; `None` if it has its
+    /// default.
     pub fn of(&self, key: &str) -> Option<&Source> {
-        self.nearest(&KeyPath::from(key))
+        let key = KeyPath::from(key);
+        self.nearest(&key).or_else(|| self.within(&key))
     }
 
     pub(super) fn nearest(&self, key: &KeyPath) -> Option<&Source> {
