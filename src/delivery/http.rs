@@ -5,6 +5,7 @@
 //! 200 is no acceptance.
 
 mod body;
+mod failure;
 pub mod json;
 pub mod provider;
 
@@ -13,7 +14,6 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use futures_util::{StreamExt as _, stream};
-use prometheus::{Histogram, IntCounter, IntCounterVec};
 use reqwest::Url;
 use reqwest::header::InvalidHeaderValue;
 use reqwest::redirect;
@@ -23,11 +23,12 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::delivery::http::body::RequestBody;
+use crate::delivery::http::failure::{ApiError, Broken, Metrics};
 use crate::delivery::http::json::Json;
 use crate::delivery::http::provider::{Answer, Provider, Request, Response};
 use crate::delivery::{Deferral, Failure, Outcome, Outgoing, UnknownOutcome};
 use crate::secret::Secret;
-use crate::telemetry::metrics::{LATENCY, Registry};
+use crate::telemetry::metrics::Registry;
 use crate::tls::{self, TrustAnchors};
 use crate::units::Period;
 
@@ -348,143 +349,6 @@ async fn read(mut response: reqwest::Response) -> Vec<u8> {
             Ok(None) => return body,
             Ok(Some(_)) | Err(_) => return Vec::new(),
         }
-    }
-}
-
-/// A call without an answer.
-struct Broken {
-    error: ApiError,
-    had_left: bool,
-    detail: String,
-}
-
-impl Broken {
-    fn new(error: &reqwest::Error, had_left: bool) -> Self {
-        let kind = match error {
-            error if error.is_connect() => ApiError::Connect,
-            error if error.is_timeout() => ApiError::TimedOut,
-            _ => ApiError::Reset,
-        };
-        Self {
-            error: kind,
-            had_left: had_left && kind != ApiError::Connect,
-            detail: chain(error),
-        }
-    }
-
-    fn timed_out(had_left: bool) -> Self {
-        Self {
-            error: ApiError::TimedOut,
-            had_left,
-            detail: "delivery.deadline".to_owned(),
-        }
-    }
-
-    fn answer(&self) -> Answer {
-        match (self.had_left, self.error) {
-            (true, _) => Answer::Unknown,
-            (false, ApiError::TimedOut) => Answer::deferred(Deferral::TimedOut),
-            (false, _) => Answer::deferred(Deferral::Unreachable),
-        }
-    }
-}
-
-/// An error with its causes. The outermost text of the client names the URL, which may carry a key.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
-/// What went wrong with a call, for the counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ApiError {
-    Connect,
-    TimedOut,
-    Reset,
-    Redirect,
-    Throttled,
-    Refused,
-    Server,
-    NotUnderstood,
-}
-
-impl ApiError {
-    const ALL: [Self; 8] = [
-        Self::Connect,
-        Self::TimedOut,
-        Self::Reset,
-        Self::Redirect,
-        Self::Throttled,
-        Self::Refused,
-        Self::Server,
-        Self::NotUnderstood,
-    ];
-
-    fn of_status(status: u16, answer: &Answer) -> Option<Self> {
-        match (status, answer) {
-            (_, Answer::Taken { .. }) => None,
-            (300..=399, _) => Some(Self::Redirect),
-            (429, _) => Some(Self::Throttled),
-            (500.., _) => Some(Self::Server),
-            (
-                400..=499,
-                Answer::Deferred {
-                    cause: Deferral::NotUnderstood,
-                    ..
-                },
-            ) => Some(Self::NotUnderstood),
-            (400..=499, _) => Some(Self::Refused),
-            _ => Some(Self::NotUnderstood),
-        }
-    }
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::TimedOut => "timeout",
-            Self::Reset => "reset",
-            Self::Redirect => "redirect",
-            Self::Throttled => "throttled",
-            Self::Refused => "refused",
-            Self::Server => "server_error",
-            Self::NotUnderstood => "not_understood",
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Metrics {
-    errors: IntCounterVec,
-    latency: Histogram,
-    unknown_outcomes: IntCounter,
-}
-
-impl Metrics {
-    fn new(registry: &Registry) -> Self {
-        Self {
-            errors: registry.counter_by(
-                "smtp_api_errors_total",
-                "Calls to the email API that were not taken",
-                "kind",
-                &ApiError::ALL.map(ApiError::label),
-            ),
-            latency: registry.histogram(
-                "smtp_api_latency_seconds",
-                "Time of one call to the email API",
-                LATENCY,
-            ),
-            unknown_outcomes: registry.counter(
-                "smtp_unknown_outcomes_total",
-                "Calls that left and got no clear answer: the message may have been taken",
-            ),
-        }
-    }
-
-    fn error(&self, error: ApiError) {
-        self.errors.with_label_values(&[error.label()]).inc();
     }
 }
 
