@@ -125,8 +125,8 @@ impl App {
         let liveness = Liveness::default();
         for listener in self.listeners {
             let address = listener.address()?;
-            let ListenerConfig { tls, auth, .. } = listener.config();
-            info!("listener.addr" = %address, ?tls, ?auth, "listening for SMTP");
+            let tls = listener.config().tls.name();
+            info!("listener.addr" = %address, "listener.tls" = tls, "listening for SMTP");
             self.tasks.spawn(listener.run(
                 Arc::clone(&self.service),
                 Arc::clone(&connections),

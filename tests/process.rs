@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::api::FakeApi;
+use crate::support::api::{FakeApi, Play};
 use crate::support::client::SmtpClient;
 use crate::support::gateway::Certificate;
 use crate::support::process::{Process, command, run};
@@ -40,10 +40,14 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::before(FakeApi::start())
+    }
+
+    fn before(api: FakeApi) -> Self {
         let scene = Self {
             folder: tempfile::tempdir().unwrap(),
             certificate: Certificate::new(),
-            api: FakeApi::start(),
+            api,
         };
         settings(scene.folder.path(), &scene.certificate, &scene.api.url());
         scene
@@ -271,19 +275,31 @@ fn a_second_signal_ends_the_process_at_once() {
 
 #[test]
 fn the_log_has_ids_and_no_address_subject_content_or_secret() {
-    let scene = Scene::new();
+    let refusal = Play::answer(400, r#"{"error":"canary-reason"}"#);
+    let scene = Scene::before(FakeApi::play([refusal, Play::Reset]));
     let mut process = Process::start(serve(&scene.folder).env("LOG_LEVEL", "DEBUG"));
-    let mut client = scene.client(&mut process);
+    let mut client = SmtpClient::secured(process.listening("SMTP"), scene.certificate.client());
+    // canary-user and canary-password
+    client.ask("AUTH PLAIN AGNhbmFyeS11c2VyAGNhbmFyeS1wYXNzd29yZA==", "535");
+    client.ask("AUTH PLAIN AGFubgBzZWNyZXQ=", "235");
     let content = "From: canary-from@example.com\r\nSubject: canary-subject\r\n\r\ncanary-text\r\n";
-    client.submit(&["canary-rcpt@example.net"], content);
+    for (reply, line) in [
+        ("554 5.6.0", "message not accepted"),
+        ("451 4.4.2", "message not accepted"),
+        ("250 2.0.0", "message accepted"),
+    ] {
+        let given = client.submit(&["canary-rcpt@example.net"], content);
+        assert!(given.starts_with(reply), "{given}");
+        let told = process.wait_for(line);
+        let session = told["session.id"].as_str().unwrap();
+        let transaction = told["transaction.id"].as_str().unwrap();
+        assert!(transaction.starts_with(session), "{told}");
+        assert_eq!(told["message.recipients"], 1);
+    }
+    client.ask("canary-command", "500");
     client.ask("QUIT", "221");
     drop(client);
-    let accepted = process.wait_for("message accepted");
-    let session = accepted["session.id"].as_str().unwrap();
-    assert_eq!(accepted["transaction.id"], format!("{session}-1"));
-    assert_eq!(accepted["message.recipients"], 1);
     let ended = process.wait_for("session ended");
-    assert_eq!(ended["session.id"], session);
     assert_eq!(ended["session.ending"], "quit");
     process.signal("TERM");
     let (_, log) = process.end();

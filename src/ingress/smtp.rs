@@ -95,6 +95,17 @@ pub enum ListenerTls {
     Off,
 }
 
+impl ListenerTls {
+    /// As in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starttls => "starttls",
+            Self::Implicit => "implicit",
+            Self::Off => "off",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ListenerAuth {
