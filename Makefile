@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test clients lint fmt doc ci clean
+.PHONY: help run test clients bench lint fmt doc ci clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -13,9 +13,12 @@ test: ## Run all tests; needs nothing but Rust
 clients: ## Send through the release binary with curl, Python and lettre; needs curl and python3
 	cargo test --release --test clients
 
+bench: ## Measure messages a second and their cost, with the release binary
+	cargo test --release --test throughput -- --nocapture
+
 lint: ## Check format, lints and documentation; warnings are errors
 	cargo fmt --check
-	cargo clippy --all-targets --test clients -- -D warnings
+	cargo clippy --all-targets --test clients --test throughput -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --quiet
 
 fmt: ## Format the code
