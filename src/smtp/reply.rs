@@ -201,7 +201,6 @@ pub static LONE_LINE_BREAK: Reply = Reply::new(
     "Lone CR or LF in the message (smtp.lone_newlines), closing",
 );
 
-pub static OUT_OF_ORDER: Reply = Reply::new(503, 5, 1, "Bad sequence of commands");
 pub static GREETING_FIRST: Reply = Reply::new(503, 5, 1, "Send EHLO first");
 pub static TRANSACTION_OPEN: Reply =
     Reply::new(503, 5, 1, "A transaction is open; finish it or send RSET");
