@@ -189,7 +189,7 @@ fn backend(
 ) -> anyhow::Result<(Backend, Option<Arc<Sandbox>>)> {
     match config.backend {
         BackendName::Http => {
-            let http = Http::new(&config.api, config.delivery.unknown_outcome, registry)?;
+            let http = Http::new(&config.api, &config.delivery, registry)?;
             Ok((Backend::Http(http), None))
         }
         BackendName::Sandbox => {
@@ -197,7 +197,7 @@ fn backend(
             if api.url.is_empty() {
                 SANDBOX_URL.clone_into(&mut api.url);
             }
-            let sandbox = Sandbox::new(config.sandbox.clone(), http::provider(&api)?);
+            let sandbox = Sandbox::new(config.sandbox.clone(), http::provider(&api)?, api.key);
             let sandbox = Arc::new(sandbox);
             Ok((Backend::Sandbox(Arc::clone(&sandbox)), Some(sandbox)))
         }

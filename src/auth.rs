@@ -3,6 +3,7 @@
 //! An identity belongs to one connection and dies with it. Nothing here remembers who logged in
 //! from where.
 
+pub mod api_key;
 pub mod static_keys;
 
 use std::net::IpAddr;
@@ -10,8 +11,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::auth::api_key::ApiKey;
 use crate::auth::static_keys::{Account, StaticKeys, StaticKeysError};
-use crate::secret::Secret;
 use crate::smtp::sasl::Credentials;
 use crate::telemetry::metrics::Registry;
 
@@ -49,8 +50,7 @@ pub struct TrustedNetwork {
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub account: String,
-    /// The key this account has at the email API, where it is not the gateway's own.
-    pub api_key: Option<Secret>,
+    pub api_key: ApiKey,
 }
 
 /// Why a client is not let in.
@@ -103,7 +103,7 @@ impl Authenticator {
             Lookup::Static(keys) => keys.authenticate(credentials).await,
             Lookup::Any => Ok(Identity {
                 account: credentials.username,
-                api_key: None,
+                api_key: ApiKey::Gateways,
             }),
         }
     }

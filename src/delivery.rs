@@ -3,7 +3,9 @@
 //! A backend is one of a closed set. None of them knows what the client is told; that is decided
 //! from the outcomes by `submission`.
 
+pub mod breaker;
 pub mod http;
+pub mod retry;
 pub mod sandbox;
 
 use std::fmt;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::auth::Identity;
 use crate::delivery::http::Http;
 use crate::delivery::http::provider::Unsendable;
 use crate::delivery::sandbox::Sandbox;
@@ -19,7 +22,6 @@ use crate::message::content::Content;
 use crate::message::email::Email;
 use crate::message::received::Received;
 use crate::message::structure::Structure;
-use crate::secret::Secret;
 use crate::smtp::envelope::Envelope;
 use crate::smtp::reply::printable;
 use crate::units::Period;
@@ -30,6 +32,8 @@ pub struct Config {
     /// For everything outward that one message needs. An application waits for its reply for some
     /// minutes (RFC 5321 §4.5.3.2.6), often only one.
     pub deadline: Period,
+    /// Tries after the first, for what was not taken and may be soon.
+    pub retries: u32,
     /// What to answer when an API may or may not have taken a message.
     pub unknown_outcome: UnknownOutcome,
 }
@@ -38,6 +42,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             deadline: Period::seconds(30),
+            retries: 2,
             unknown_outcome: UnknownOutcome::Defer,
         }
     }
@@ -90,8 +95,8 @@ pub struct Outgoing {
     pub structure: Structure,
     pub email: Email,
     pub received: Received,
-    /// The key of the account that submits it, where it has its own.
-    pub api_key: Option<Secret>,
+    /// Who submits it.
+    pub identity: Identity,
 }
 
 /// What became of a message for one recipient (RFC 3464 §2.3.3).
@@ -133,10 +138,14 @@ pub enum Deferral {
     Throttled,
     /// The API says that it is down for now.
     Unavailable,
+    /// Too many calls have failed, so none is made for a while.
+    CircuitOpen,
     /// An answer that is not the API's documented one: a page of something in between, a redirect.
     NotUnderstood,
-    /// The API refuses the key. An operator can mend that, so mail waits.
+    /// The API refuses a key of the settings. An operator can mend that, so mail waits.
     KeyRefused,
+    /// The account's key cannot be looked up now.
+    KeyUnavailable,
     /// The account's allowance is used up.
     Quota,
     /// The request left and nobody knows what became of it.
@@ -150,6 +159,12 @@ pub enum Failure {
     Refused,
     /// The API finds it too large.
     TooLarge,
+    /// The API refuses the key that the client's credentials give.
+    KeyRefused,
+    /// The API does not let this account send from this address.
+    Sender,
+    /// The API took the message only to reject it.
+    Rejected,
     /// The API's format has no place for something in it.
     CannotCarry,
     /// [`Deferral::Unknown`] where a repetition would be worse than a loss.
@@ -161,6 +176,10 @@ impl From<Unsendable> for Outcome {
         match unsendable {
             Unsendable::CannotCarry(reason) => Self::Failed {
                 cause: Failure::CannotCarry,
+                reason: Some(Quote::new(&reason)),
+            },
+            Unsendable::Sender(reason) => Self::Failed {
+                cause: Failure::Sender,
                 reason: Some(Quote::new(&reason)),
             },
             Unsendable::Key => Self::deferred(Deferral::KeyRefused),

@@ -5,7 +5,7 @@
 //! puts everything together.
 //!
 //! Layers, low to high; each uses only what stands before it: [`secret`], [`units`], [`smtp`],
-//! [`message`], {[`tls`], [`telemetry`], [`shutdown`]}, [`auth`], [`delivery`], [`submission`],
+//! [`message`], [`telemetry`], {[`tls`], [`shutdown`]}, [`http_client`], [`auth`], [`delivery`], [`submission`],
 //! {[`ingress`], [`admin`]}, [`config`], [`app`], [`cli`]. The test `tests/layers.rs` keeps that order.
 
 pub mod admin;
@@ -14,6 +14,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod delivery;
+pub mod http_client;
 pub mod ingress;
 pub mod message;
 pub mod secret;

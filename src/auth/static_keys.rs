@@ -12,6 +12,7 @@ use argon2::{Argon2, PasswordVerifier as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::auth::api_key::ApiKey;
 use crate::auth::{Denied, Identity, TrustedNetwork};
 use crate::secret::Secret;
 use crate::smtp::sasl::Credentials;
@@ -79,7 +80,10 @@ impl StaticKeys {
             }
             let identity = Identity {
                 account: account.name.clone(),
-                api_key: account.api_key.clone(),
+                api_key: match set(&account.api_key) {
+                    Some(key) => ApiKey::Fixed(key),
+                    None => ApiKey::Gateways,
+                },
             };
             let is_trusted = trusted
                 .iter()
@@ -162,7 +166,6 @@ impl StaticKeys {
 }
 
 fn verifier(account: &Account) -> Result<Verifier, StaticKeysError> {
-    let set = |secret: &Option<Secret>| secret.clone().filter(|secret| !secret.is_empty());
     match (set(&account.password_hash), set(&account.password)) {
         (Some(hash), None) => {
             let argon2id = PasswordHash::new(hash.reveal())
@@ -175,6 +178,10 @@ fn verifier(account: &Account) -> Result<Verifier, StaticKeysError> {
         (None, None) => Ok(Verifier::None),
         (Some(_), Some(_)) => Err(StaticKeysError::OnePassword(account.name.clone())),
     }
+}
+
+fn set(secret: &Option<Secret>) -> Option<Secret> {
+    secret.clone().filter(|secret| !secret.is_empty())
 }
 
 /// How long a login may wait for its turn; a client's patience is some minutes.

@@ -5,31 +5,29 @@
 //! 200 is no acceptance.
 
 mod body;
+mod calls;
 mod failure;
 pub mod json;
 pub mod provider;
+mod senders;
+mod throttle;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use futures_util::{StreamExt as _, stream};
-use reqwest::Url;
 use reqwest::header::InvalidHeaderValue;
-use reqwest::redirect;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
-use tracing::warn;
+use tokio::time::Instant;
 
-use crate::delivery::http::body::RequestBody;
-use crate::delivery::http::failure::{ApiError, Broken, Metrics};
+use crate::delivery::http::calls::{Caller, Calls};
 use crate::delivery::http::json::Json;
-use crate::delivery::http::provider::{Answer, Provider, Request, Response};
-use crate::delivery::{Deferral, Failure, Outcome, Outgoing, UnknownOutcome};
+use crate::delivery::http::provider::{Answer, Provider, Request};
+use crate::delivery::http::senders::Senders;
+use crate::delivery::{self, Deferral, Failure, Outcome, Outgoing, UnknownOutcome};
+use crate::http_client::{self, ClientError, Connections};
 use crate::secret::Secret;
 use crate::telemetry::metrics::Registry;
-use crate::tls::{self, TrustAnchors};
 use crate::units::Period;
 
 /// The email API.
@@ -95,20 +93,21 @@ pub enum Requests {
     PerRecipient,
 }
 
-/// Why the settings cannot be used. A URL may carry a key, so none is shown.
+impl Config {
+    /// How the API is connected to.
+    pub fn connections(&self) -> Connections {
+        Connections {
+            connect_timeout: self.connect_timeout.duration(),
+            idle_timeout: self.idle_timeout.duration(),
+            ca_path: self.ca_path.clone(),
+            allow_http: self.allow_http,
+        }
+    }
+}
+
+/// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    #[error("expected an https:// URL")]
-    Url,
-    #[error(
-        "it is not https, so keys and mail would travel in clear; \
-         if that is what you want, set api.allow_http = true"
-    )]
-    PlainHttp,
-    #[error("user and password have no place in it: use api.key or api.headers")]
-    Userinfo,
-    #[error("{0:?} does not start with /")]
-    Path(String),
     #[error("{0:?} is not a header name")]
     HeaderName(String),
     #[error("the value of {0:?} cannot be sent in a header")]
@@ -118,22 +117,22 @@ pub enum HttpError {
     #[error("expected at least 1")]
     Concurrency,
     #[error(transparent)]
-    Tls(#[from] tls::TlsError),
-    #[error("cannot set up the HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
+    Client(#[from] ClientError),
 }
 
 impl HttpError {
     /// The setting that is at fault.
     pub fn setting(&self) -> &'static str {
         match self {
-            Self::Url | Self::PlainHttp | Self::Userinfo => "api.url",
-            Self::Path(_) => "api.path",
             Self::HeaderName(_) | Self::HeaderValue(_) => "api.headers",
             Self::Key(_) => "api.key",
             Self::Concurrency => "api.concurrency",
-            Self::Tls(_) => "api.ca_path",
-            Self::Client(_) => "api",
+            Self::Client(error) => match error {
+                ClientError::Url | ClientError::PlainHttp | ClientError::Userinfo => "api.url",
+                ClientError::Path(_) => "api.path",
+                ClientError::Tls(_) => "api.ca_path",
+                ClientError::Client(_) => "api",
+            },
         }
     }
 }
@@ -153,7 +152,7 @@ pub fn provider(config: &Config) -> Result<Box<dyn Provider>, HttpError> {
 /// # Errors
 /// [`HttpError`]: the first thing that is wrong with them.
 pub fn check(config: &Config) -> Result<(), HttpError> {
-    Http::new(config, UnknownOutcome::Defer, &Registry::default()).map(drop)
+    Http::new(config, &delivery::Config::default(), &Registry::default()).map(drop)
 }
 
 /// Whether an account's key can be sent.
@@ -161,28 +160,17 @@ pub fn check(config: &Config) -> Result<(), HttpError> {
 /// # Errors
 /// [`HttpError::Key`].
 pub fn check_key(key: &Secret) -> Result<(), HttpError> {
-    json::bearer(key).map(drop)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => host
-            .trim_matches(['[', ']'])
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback()),
-        None => false,
-    }
+    http_client::bearer(key)?;
+    Ok(())
 }
 
 /// Runs any provider over HTTP.
 #[derive(Debug)]
 pub struct Http {
     provider: Box<dyn Provider>,
-    client: reqwest::Client,
-    permits: Semaphore,
+    caller: Caller,
+    senders: Senders,
     unknown_outcome: UnknownOutcome,
-    metrics: Metrics,
 }
 
 impl Http {
@@ -190,39 +178,23 @@ impl Http {
     /// [`HttpError`] when the settings cannot be used.
     pub fn new(
         config: &Config,
-        unknown_outcome: UnknownOutcome,
+        delivery: &delivery::Config,
         registry: &Registry,
     ) -> Result<Self, HttpError> {
         if config.concurrency == 0 {
             return Err(HttpError::Concurrency);
         }
         let provider = provider(config)?;
-        let url = Url::parse(&config.url).map_err(|_| HttpError::Url)?;
-        let anchors = match url.scheme() {
-            "https" => TrustAnchors::Required,
-            _ => TrustAnchors::Optional,
-        };
-        let tls = tls::client(config.ca_path.as_deref(), anchors)?;
-        let mut client = reqwest::Client::builder();
-        if is_loopback(&url) {
-            // A proxy for the world outside is not for a neighbour on this machine.
-            client = client.no_proxy();
+        if let Some(key) = &config.key {
+            check_key(key)?;
         }
-        let client = client
-            .tls_backend_preconfigured(tls)
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(config.connect_timeout.duration())
-            .pool_idle_timeout(config.idle_timeout.duration())
-            .tcp_nodelay(true)
-            .user_agent(concat!("smtp-gateway/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let url = http_client::url(&config.url, "", config.allow_http)?;
+        let client = http_client::client(&config.connections(), &url)?;
         Ok(Self {
             provider,
-            client,
-            permits: Semaphore::new(usize::try_from(config.concurrency).unwrap_or(usize::MAX)),
-            unknown_outcome,
-            metrics: Metrics::new(registry),
+            caller: Caller::new(client, config, delivery.retries, registry),
+            senders: Senders::default(),
+            unknown_outcome: delivery.unknown_outcome,
         })
     }
 
@@ -230,89 +202,64 @@ impl Http {
     /// recipients.
     pub async fn deliver(&self, outgoing: &Outgoing, deadline: Instant) -> Vec<Outcome> {
         let recipients = outgoing.envelope.recipients().len();
-        let requests = match self.provider.requests(outgoing) {
+        let calls = Calls {
+            caller: &self.caller,
+            provider: &*self.provider,
+            outgoing,
+            deadline,
+        };
+        let requests = match self.requests(outgoing, &calls).await {
             Ok(requests) => requests,
-            Err(refusal) => return vec![refusal.into(); recipients],
+            Err(outcome) => return vec![outcome; recipients],
         };
         // What no request is for would be nobody's: it stays deferred.
         let mut outcomes = vec![Outcome::deferred(Deferral::Unavailable); recipients];
         let mut answers = stream::iter(requests)
             .map(async |request| {
-                let recipients = request.recipients.clone();
-                (recipients, self.attempt(request, outgoing, deadline).await)
+                let answer = calls.send(&request).await;
+                (request.recipients, answer)
             })
             .buffer_unordered(FAN_OUT);
-        while let Some((recipients, outcome)) = answers.next().await {
+        while let Some((recipients, answer)) = answers.next().await {
             if let Some(slots) = outcomes.get_mut(recipients) {
-                slots.fill(outcome);
+                slots.fill(self.outcome(answer, outgoing));
             }
         }
         outcomes
     }
 
-    /// One try of one request.
-    async fn attempt(&self, request: Request, outgoing: &Outgoing, deadline: Instant) -> Outcome {
-        let Ok(Ok(_permit)) = timeout_at(deadline, self.permits.acquire()).await else {
-            self.metrics.error(ApiError::TimedOut);
-            return Outcome::deferred(Deferral::TimedOut);
-        };
-        let started = Instant::now();
-        let result = self.exchange(request, deadline).await;
-        self.metrics
-            .latency
-            .observe(started.elapsed().as_secs_f64());
-        let answer = match result {
-            Ok((response, had_left)) => {
-                let answer = match self.provider.answer(&response) {
-                    // Nobody can have taken what had not left.
-                    Answer::Taken { .. } if !had_left => Answer::Unknown,
-                    answer => answer,
-                };
-                if let Some(error) = ApiError::of_status(response.status, &answer) {
-                    self.failed(outgoing, error, &format!("status {}", response.status));
-                }
-                answer
-            }
-            Err(broken) => {
-                self.failed(outgoing, broken.error, &broken.detail);
-                broken.answer()
-            }
-        };
-        self.outcome(answer)
-    }
-
-    async fn exchange(
+    async fn requests(
         &self,
-        request: Request,
-        deadline: Instant,
-    ) -> Result<(Response, bool), Broken> {
-        let (body, departure) = RequestBody::new(&request.body);
-        let sending = self
-            .client
-            .request(request.method, request.url)
-            .headers(request.headers)
-            .body(reqwest::Body::wrap(body))
-            .send();
-        let response = match timeout_at(deadline, sending).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(Broken::new(&error, departure.end())),
-            Err(_) => return Err(Broken::timed_out(departure.end())),
+        outgoing: &Outgoing,
+        calls: &Calls<'_>,
+    ) -> Result<Vec<Request>, Outcome> {
+        let sender = match self.provider.senders() {
+            None => None,
+            Some(directory) => match directory.wanted(outgoing)? {
+                None => None,
+                Some(wanted) => {
+                    let found = self.senders.find(directory, &wanted, outgoing, calls).await;
+                    Some(found.map_err(|answer| self.outcome(answer, outgoing))?)
+                }
+            },
         };
-        let had_left = departure.end();
-        let status = response.status().as_u16();
-        let body = timeout_at(deadline, read(response))
-            .await
-            .unwrap_or_default();
-        Ok((Response { status, body }, had_left))
+        Ok(self.provider.requests(outgoing, sender.as_deref())?)
     }
 
-    fn outcome(&self, answer: Answer) -> Outcome {
+    fn outcome(&self, answer: Answer, outgoing: &Outgoing) -> Outcome {
         match answer {
             Answer::Taken { id } => Outcome::Delivered { id },
             Answer::Deferred { cause, reason } => Outcome::Deferred { cause, reason },
             Answer::Refused { cause, reason } => Outcome::Failed { cause, reason },
+            Answer::KeyRefused { reason } if outgoing.identity.api_key.is_the_clients() => {
+                Outcome::Failed {
+                    cause: Failure::KeyRefused,
+                    reason,
+                }
+            }
+            Answer::KeyRefused { .. } => Outcome::deferred(Deferral::KeyRefused),
             Answer::Unknown => {
-                self.metrics.unknown_outcomes.inc();
+                self.caller.count_unknown();
                 match self.unknown_outcome {
                     UnknownOutcome::Defer => Outcome::deferred(Deferral::Unknown),
                     UnknownOutcome::Refuse => Outcome::Failed {
@@ -323,36 +270,7 @@ impl Http {
             }
         }
     }
-
-    /// Counts and logs a call that did not go well, once.
-    fn failed(&self, outgoing: &Outgoing, error: ApiError, detail: &str) {
-        self.metrics.error(error);
-        warn!(
-            "session.id" = outgoing.session_id,
-            "transaction.id" = outgoing.id,
-            "error.kind" = error.label(),
-            "error.detail" = detail,
-            "a call to the email API failed"
-        );
-    }
-}
-
-/// Reads an answer's body. One that is too long or breaks off counts as none: a provider then finds
-/// no documented answer in it.
-async fn read(mut response: reqwest::Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => {
-                body.extend_from_slice(&chunk);
-            }
-            Ok(None) => return body,
-            Ok(Some(_)) | Err(_) => return Vec::new(),
-        }
-    }
 }
 
 /// Requests of one message at the same time.
 const FAN_OUT: usize = 10;
-/// No API's answer to a send is near this long.
-const MAX_ANSWER: usize = 64 * 1024;

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::http::provider::{Provider, Request};
+use crate::auth::api_key::ApiKey;
+use crate::delivery::http::provider::{Provider, Request, Unsendable};
 use crate::delivery::{Outcome, Outgoing, Quote};
+use crate::secret::Secret;
 use crate::units::ByteSize;
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -52,6 +54,8 @@ impl Kept {
 #[derive(Debug)]
 pub struct Sandbox {
     provider: Box<dyn Provider>,
+    /// The gateway's own.
+    key: Option<Secret>,
     config: Config,
     inbox: Mutex<Inbox>,
 }
@@ -69,9 +73,10 @@ impl std::fmt::Debug for Inbox {
 }
 
 impl Sandbox {
-    pub fn new(config: Config, provider: Box<dyn Provider>) -> Self {
+    pub fn new(config: Config, provider: Box<dyn Provider>, key: Option<Secret>) -> Self {
         Self {
             provider,
+            key,
             config,
             inbox: Mutex::default(),
         }
@@ -80,7 +85,7 @@ impl Sandbox {
     /// Makes the requests, keeps them with the message, and calls it delivered.
     pub fn deliver(&self, outgoing: &Arc<Outgoing>) -> Vec<Outcome> {
         let recipients = outgoing.envelope.recipients().len();
-        let requests = match self.provider.requests(outgoing) {
+        let requests = match self.requests(outgoing) {
             Ok(requests) => requests,
             Err(refusal) => return vec![refusal.into(); recipients],
         };
@@ -88,6 +93,26 @@ impl Sandbox {
         let id = Quote::new(&outgoing.id);
         self.keep(Kept { outgoing, requests });
         vec![Outcome::Delivered { id }; recipients]
+    }
+
+    fn requests(&self, outgoing: &Outgoing) -> Result<Vec<Request>, Unsendable> {
+        let wanted = match self.provider.senders() {
+            Some(directory) => directory.wanted(outgoing)?,
+            None => None,
+        };
+        // Nobody is asked here, so the id is told by what it would be found for.
+        let sender = wanted.map(|wanted| format!("the id of {}", wanted.address));
+        let mut requests = self.provider.requests(outgoing, sender.as_deref())?;
+        let key = match &outgoing.identity.api_key {
+            ApiKey::Gateways => self.key.as_ref(),
+            ApiKey::Fixed(key) => Some(key),
+        };
+        if let Some(key) = key.filter(|key| !key.is_empty()) {
+            for request in &mut requests {
+                self.provider.authorize(key, &mut request.headers)?;
+            }
+        }
+        Ok(requests)
     }
 
     fn keep(&self, kept: Kept) {

@@ -51,7 +51,7 @@ impl Intake {
             structure,
             email,
             received: submission.received,
-            api_key: submission.identity.api_key,
+            identity: submission.identity,
         })
     }
 

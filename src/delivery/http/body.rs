@@ -34,7 +34,9 @@ impl Departure {
 
 impl RequestBody {
     pub(crate) fn new(pieces: &Pieces) -> (Self, Departure) {
-        let state = Arc::new(AtomicU8::new(SENDING));
+        // A request without a body has left as soon as its head has.
+        let state = if pieces.is_empty() { DEPARTED } else { SENDING };
+        let state = Arc::new(AtomicU8::new(state));
         let body = Self {
             remaining: pieces.len(),
             frames: pieces.frames(),

@@ -1,6 +1,6 @@
 //! What can go wrong with a call, what that means, and how it is counted.
 
-use prometheus::{Histogram, IntCounter, IntCounterVec};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use crate::delivery::Deferral;
 use crate::delivery::http::provider::Answer;
@@ -64,10 +64,12 @@ pub(super) enum ApiError {
     Refused,
     Server,
     NotUnderstood,
+    /// No call was made: too many have failed.
+    CircuitOpen,
 }
 
 impl ApiError {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Connect,
         Self::TimedOut,
         Self::Reset,
@@ -76,23 +78,24 @@ impl ApiError {
         Self::Refused,
         Self::Server,
         Self::NotUnderstood,
+        Self::CircuitOpen,
     ];
 
-    pub(super) fn of_status(status: u16, answer: &Answer) -> Option<Self> {
+    /// Of an answer that was not the one hoped for.
+    pub(super) fn of_status(status: u16, answer: &Answer) -> Self {
         match (status, answer) {
-            (_, Answer::Taken { .. }) => None,
-            (300..=399, _) => Some(Self::Redirect),
-            (429, _) => Some(Self::Throttled),
-            (500.., _) => Some(Self::Server),
+            (300..=399, _) => Self::Redirect,
+            (429, _) => Self::Throttled,
+            (500.., _) => Self::Server,
             (
                 400..=499,
                 Answer::Deferred {
                     cause: Deferral::NotUnderstood,
                     ..
                 },
-            ) => Some(Self::NotUnderstood),
-            (400..=499, _) => Some(Self::Refused),
-            _ => Some(Self::NotUnderstood),
+            ) => Self::NotUnderstood,
+            (400..=499, _) => Self::Refused,
+            _ => Self::NotUnderstood,
         }
     }
 
@@ -106,6 +109,7 @@ impl ApiError {
             Self::Refused => "refused",
             Self::Server => "server_error",
             Self::NotUnderstood => "not_understood",
+            Self::CircuitOpen => "circuit_open",
         }
     }
 }
@@ -115,6 +119,8 @@ pub(super) struct Metrics {
     errors: IntCounterVec,
     pub(super) latency: Histogram,
     pub(super) unknown_outcomes: IntCounter,
+    pub(super) retries: IntCounter,
+    pub(super) circuit_open: IntGauge,
 }
 
 impl Metrics {
@@ -134,6 +140,14 @@ impl Metrics {
             unknown_outcomes: registry.counter(
                 "smtp_unknown_outcomes_total",
                 "Calls that left and got no clear answer: the message may have been taken",
+            ),
+            retries: registry.counter(
+                "smtp_api_retries_total",
+                "Calls to the email API that were repeated",
+            ),
+            circuit_open: registry.gauge(
+                "smtp_api_circuit_open",
+                "1 while no calls but probes are made, because too many have failed",
             ),
         }
     }

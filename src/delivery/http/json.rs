@@ -1,20 +1,19 @@
 //! The provider `json`: our own documented form, for an API of one's own (`docs/json-api.md`).
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
 use crate::delivery::http::provider::{Answer, Provider, Request, Response, Unsendable};
-use crate::delivery::http::{Config, HttpError, Requests, is_loopback};
+use crate::delivery::http::{Config, HttpError, Requests};
 use crate::delivery::{Deferral, Failure, Outgoing, Quote};
+use crate::http_client;
 use crate::message::json::JsonForm;
 use crate::message::raw::RawMessage;
-use crate::secret::Secret;
 
 #[derive(Debug)]
 pub struct Json {
     url: Url,
-    /// Besides the key of an account, which differs from message to message.
     headers: HeaderMap,
     requests: Requests,
     raw: bool,
@@ -26,9 +25,6 @@ impl Json {
     pub fn new(config: &Config) -> Result<Self, HttpError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(key) = config.key.as_ref().filter(|key| !key.is_empty()) {
-            headers.insert(AUTHORIZATION, bearer(key)?);
-        }
         for (name, value) in &config.headers {
             let mut value = HeaderValue::from_str(value.reveal())
                 .map_err(|_| HttpError::HeaderValue(name.clone()))?;
@@ -38,7 +34,7 @@ impl Json {
             headers.insert(name, value);
         }
         Ok(Self {
-            url: url(config)?,
+            url: http_client::url(&config.url, &config.path, config.allow_http)?,
             headers,
             requests: config.requests,
             raw: config.raw,
@@ -47,12 +43,11 @@ impl Json {
 }
 
 impl Provider for Json {
-    fn requests(&self, outgoing: &Outgoing) -> Result<Vec<Request>, Unsendable> {
-        let mut headers = self.headers.clone();
-        if let Some(key) = outgoing.api_key.as_ref().filter(|key| !key.is_empty()) {
-            let value = bearer(key).map_err(|_| Unsendable::Key)?;
-            headers.insert(AUTHORIZATION, value);
-        }
+    fn requests(
+        &self,
+        outgoing: &Outgoing,
+        _sender: Option<&str>,
+    ) -> Result<Vec<Request>, Unsendable> {
         let all = outgoing.envelope.recipients().len();
         let step = match self.requests {
             Requests::PerMessage => all.max(1),
@@ -68,7 +63,7 @@ impl Provider for Json {
                 recipients,
                 method: Method::POST,
                 url: self.url.clone(),
-                headers: headers.clone(),
+                headers: self.headers.clone(),
             }
         };
         Ok((0..all).step_by(step).map(request).collect())
@@ -87,7 +82,7 @@ impl Provider for Json {
             429 => Answer::deferred(Deferral::Throttled),
             500..=599 => Answer::Unknown,
             status => match (status, reason()) {
-                (401 | 403, Some(_)) => Answer::deferred(Deferral::KeyRefused),
+                (401 | 403, reason @ Some(_)) => Answer::KeyRefused { reason },
                 (402, Some(_)) => Answer::deferred(Deferral::Quota),
                 (413, reason @ Some(_)) => Answer::refused(Failure::TooLarge, reason),
                 (400 | 409 | 422, reason @ Some(_)) => Answer::refused(Failure::Refused, reason),
@@ -112,30 +107,6 @@ impl Json {
             .then(|| RawMessage::new(content, structure, email, Some(&received.field(id))));
         JsonForm::new(email, content, id, received, raw.as_ref())
     }
-}
-
-/// Joins base URL and path, and refuses to send keys and mail in clear to another host.
-fn url(config: &Config) -> Result<Url, HttpError> {
-    if !config.path.is_empty() && !config.path.starts_with('/') {
-        return Err(HttpError::Path(config.path.clone()));
-    }
-    let text = format!("{}{}", config.url.trim_end_matches('/'), config.path);
-    let url = Url::parse(&text).map_err(|_| HttpError::Url)?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(HttpError::Userinfo);
-    }
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_loopback(&url) || config.allow_http => Ok(url),
-        "http" => Err(HttpError::PlainHttp),
-        _ => Err(HttpError::Url),
-    }
-}
-
-pub(super) fn bearer(key: &Secret) -> Result<HeaderValue, HttpError> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.reveal()))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// `message_id`, `id` or `data.id`: a string or a number.
@@ -263,12 +234,15 @@ mod tests {
     #[test]
     fn passing_faults_are_never_permanent() {
         let error = r#"{"error":"no"}"#;
+        let key_refused = Answer::KeyRefused {
+            reason: Some(Quote::new("no")),
+        };
         for (status, expected) in [
             (301, Answer::deferred(Deferral::NotUnderstood)),
             (302, Answer::deferred(Deferral::NotUnderstood)),
-            (401, Answer::deferred(Deferral::KeyRefused)),
+            (401, key_refused.clone()),
             (402, Answer::deferred(Deferral::Quota)),
-            (403, Answer::deferred(Deferral::KeyRefused)),
+            (403, key_refused.clone()),
             (408, Answer::deferred(Deferral::Unavailable)),
             (429, Answer::deferred(Deferral::Throttled)),
             (500, Answer::Unknown),
@@ -286,49 +260,5 @@ mod tests {
     fn what_an_api_says_cannot_break_a_reply() {
         let body = "{\"error\":\"a\\r\\n250 Ok\\u2028\"}";
         assert_eq!(answer(400, body), refused(Failure::Refused, "a??250 Ok?"));
-    }
-
-    #[test]
-    fn a_path_cannot_change_the_host_and_a_url_carries_no_password() {
-        let config = Config {
-            path: "messages".into(),
-            ..config("https://api.example.com")
-        };
-        assert!(matches!(Json::new(&config), Err(HttpError::Path(_))));
-        let config = Config {
-            path: "/v1".into(),
-            url: "https://u:p@api.example".into(),
-            ..config
-        };
-        assert!(matches!(Json::new(&config), Err(HttpError::Userinfo)));
-    }
-
-    #[test]
-    fn keys_are_not_sent_in_clear_to_other_hosts() {
-        for url in [
-            "https://api.example/v1",
-            "http://127.0.0.1:9",
-            "http://[::1]:9",
-            "http://localhost",
-        ] {
-            assert!(Json::new(&config(url)).is_ok(), "{url}");
-        }
-        for url in ["http://api.example", "http://127.0.0.1.example"] {
-            assert!(
-                matches!(Json::new(&config(url)), Err(HttpError::PlainHttp)),
-                "{url}"
-            );
-        }
-        for url in ["", "api.example", "ftp://api.example"] {
-            assert!(
-                matches!(Json::new(&config(url)), Err(HttpError::Url)),
-                "{url}"
-            );
-        }
-        let allowed = Config {
-            allow_http: true,
-            ..config("http://api.example")
-        };
-        assert!(Json::new(&allowed).is_ok());
     }
 }

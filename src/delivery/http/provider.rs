@@ -1,4 +1,4 @@
-//! What an email API is to the rest: two pure functions.
+//! What an email API is to the rest: pure functions.
 //!
 //! An adapter is one file beside this one. It makes requests of a message, and reads what an answer
 //! means from the status **and** the body: only the API's documented success is a success, and only
@@ -7,22 +7,92 @@
 use std::fmt;
 use std::ops::Range;
 
-use reqwest::Method;
-use reqwest::Url;
-use reqwest::header::HeaderMap;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::{Method, Url};
 
 use crate::delivery::{Deferral, Failure, Outgoing, Quote};
+use crate::http_client::bearer;
 use crate::message::pieces::Pieces;
+use crate::secret::Secret;
 
 pub trait Provider: fmt::Debug + Send + Sync {
-    /// The requests for a message; together they are for each of its recipients once.
+    /// Puts an account's key where the API wants it.
+    ///
+    /// # Errors
+    /// [`Unsendable::Key`].
+    fn authorize(&self, key: &Secret, headers: &mut HeaderMap) -> Result<(), Unsendable> {
+        let value = bearer(key).map_err(|_| Unsendable::Key)?;
+        headers.insert(AUTHORIZATION, value);
+        Ok(())
+    }
+
+    /// Where the API knows senders by id, how to find that id.
+    fn senders(&self) -> Option<&dyn SenderDirectory> {
+        None
+    }
+
+    /// The requests for a message, without a key; together they are for each of its recipients
+    /// once. `sender` is the id that was found for [`SenderDirectory::wanted`].
     ///
     /// # Errors
     /// [`Unsendable`], above all when something would be lost or changed on the way.
-    fn requests(&self, outgoing: &Outgoing) -> Result<Vec<Request>, Unsendable>;
+    fn requests(
+        &self,
+        outgoing: &Outgoing,
+        sender: Option<&str>,
+    ) -> Result<Vec<Request>, Unsendable>;
+
+    /// Whether a request that may have been taken can be sent again, since the API knows it by its
+    /// idempotency key.
+    fn is_idempotent(&self) -> bool {
+        false
+    }
 
     /// What an answer means.
     fn answer(&self, response: &Response) -> Answer;
+}
+
+/// The list of senders that an account has at the API.
+pub trait SenderDirectory: Sync {
+    /// The sender to look up for this message; nothing when none is needed.
+    ///
+    /// # Errors
+    /// [`Unsendable`].
+    fn wanted(&self, outgoing: &Outgoing) -> Result<Option<WantedSender>, Unsendable>;
+
+    /// Where a page of the list is, the first being number 1.
+    fn page(&self, account: Option<&str>, number: u32) -> Url;
+
+    /// Reads a page.
+    ///
+    /// # Errors
+    /// What an answer means that is no page.
+    fn read(&self, response: &Response) -> Result<SenderPage, Answer>;
+}
+
+/// A sender of which the id is not known yet.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WantedSender {
+    /// The address in From.
+    pub address: String,
+    /// The account in whose list it is, where that is not the key's own.
+    pub account: Option<String>,
+}
+
+/// A part of the list.
+pub struct SenderPage {
+    pub senders: Vec<Sender>,
+    /// Whether another page follows.
+    pub has_more: bool,
+}
+
+/// A sender as the API knows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sender {
+    pub id: String,
+    pub address: String,
+    /// Whether its owner has agreed, without which it must not be used.
+    pub confirmed: bool,
 }
 
 /// Why there are no requests for a message.
@@ -30,6 +100,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
 pub enum Unsendable {
     /// It cannot be put into the API's format; the client is told why.
     CannotCarry(String),
+    /// The account may not send from this address; the client is told which.
+    Sender(String),
     /// The account's key cannot stand in a header field.
     Key,
 }
@@ -68,6 +140,8 @@ pub enum Answer {
         cause: Failure,
         reason: Option<Quote>,
     },
+    /// Not taken, because of the key: another one may be good.
+    KeyRefused { reason: Option<Quote> },
     /// Taken or not: nobody knows.
     Unknown,
 }
@@ -78,6 +152,17 @@ impl Answer {
             cause,
             reason: None,
         }
+    }
+
+    /// Whether another try soon may fare better, and cannot make two messages of one.
+    pub(super) fn is_repeatable(&self) -> bool {
+        matches!(
+            self,
+            Self::Deferred {
+                cause: Deferral::Unreachable | Deferral::Throttled | Deferral::Unavailable,
+                ..
+            }
+        )
     }
 
     pub fn refused(cause: Failure, reason: Option<Quote>) -> Self {

@@ -70,8 +70,10 @@ fn deferred(cause: Deferral) -> &'static Reply {
         Deferral::TimedOut => &TIMED_OUT,
         Deferral::Throttled => &THROTTLED,
         Deferral::Unavailable => &UNAVAILABLE,
+        Deferral::CircuitOpen => &CIRCUIT_OPEN,
         Deferral::NotUnderstood => &NOT_UNDERSTOOD,
         Deferral::KeyRefused => &KEY_REFUSED,
+        Deferral::KeyUnavailable => &KEY_UNAVAILABLE,
         Deferral::Quota => &QUOTA,
         Deferral::Unknown => &UNKNOWN,
     }
@@ -81,6 +83,9 @@ fn failed(cause: Failure) -> &'static Reply {
     match cause {
         Failure::Refused => &REFUSED,
         Failure::TooLarge => &TOO_LARGE,
+        Failure::KeyRefused => &KEY_REFUSED_FOR_GOOD,
+        Failure::Sender => &SENDER,
+        Failure::Rejected => &REJECTED,
         Failure::CannotCarry => &CANNOT_CARRY,
         Failure::Unknown => &UNKNOWN_REFUSED,
     }
@@ -121,6 +126,7 @@ static THROTTLED: Reply = Reply::new(
 );
 static UNAVAILABLE: Reply =
     Reply::new(451, 3, 0, "The email API is not available, try again later");
+static CIRCUIT_OPEN: Reply = Reply::new(451, 3, 0, "The email API is down, try again later");
 static NOT_UNDERSTOOD: Reply = Reply::new(
     451,
     3,
@@ -133,6 +139,12 @@ static KEY_REFUSED: Reply = Reply::new(
     0,
     "The email API refuses the gateway's key, try again later",
 );
+static KEY_UNAVAILABLE: Reply = Reply::new(
+    451,
+    7,
+    0,
+    "The account's key cannot be looked up now, try again later",
+);
 static QUOTA: Reply = Reply::new(452, 3, 1, "The account's allowance is used up");
 static UNKNOWN: Reply = Reply::new(
     451,
@@ -143,6 +155,10 @@ static UNKNOWN: Reply = Reply::new(
 
 static REFUSED: Reply = Reply::new(554, 6, 0, "The email API refuses the message");
 static TOO_LARGE: Reply = Reply::new(552, 3, 4, "The email API finds the message too large");
+static KEY_REFUSED_FOR_GOOD: Reply =
+    Reply::new(550, 7, 1, "The email API refuses the account's key");
+static SENDER: Reply = Reply::new(550, 7, 1, "The sender is not confirmed at the email API");
+static REJECTED: Reply = Reply::new(550, 7, 1, "The email API rejected the message");
 static CANNOT_CARRY: Reply = Reply::new(554, 6, 1, "The email API cannot carry the message");
 static UNKNOWN_REFUSED: Reply = Reply::new(
     554,
@@ -187,8 +203,10 @@ mod tests {
             (refusal(Deferral::TimedOut), "451 4.4.2 "),
             (refusal(Deferral::Throttled), "451 4.7.1 "),
             (refusal(Deferral::Unavailable), "451 4.3.0 "),
+            (refusal(Deferral::CircuitOpen), "451 4.3.0 "),
             (refusal(Deferral::NotUnderstood), "451 4.3.5 "),
             (refusal(Deferral::KeyRefused), "451 4.7.0 "),
+            (refusal(Deferral::KeyUnavailable), "451 4.7.0 "),
             (refusal(Deferral::Quota), "452 4.3.1 "),
             (refusal(Deferral::Unknown), "451 4.4.2 "),
             (
@@ -196,6 +214,9 @@ mod tests {
                 "554 5.6.0 The email API refuses the message: no such template",
             ),
             (failure(Failure::TooLarge, None), "552 5.3.4 "),
+            (failure(Failure::KeyRefused, None), "550 5.7.1 "),
+            (failure(Failure::Sender, None), "550 5.7.1 "),
+            (failure(Failure::Rejected, None), "550 5.7.1 "),
             (failure(Failure::CannotCarry, None), "554 5.6.1 "),
             (failure(Failure::Unknown, None), "554 5.4.7 "),
         ] {

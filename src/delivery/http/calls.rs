@@ -1,0 +1,336 @@
+//! Calls to the email API: the bounds that all share, and the tries of each.
+//!
+//! A call ends when it has an answer that another try would not better, or no time for one. While it
+//! waits for its next try it holds no permit.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use reqwest::Method;
+use reqwest::Url;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{info, warn};
+
+use crate::auth::Denied;
+use crate::auth::api_key::ApiKey;
+use crate::delivery::breaker::{Admission, Breaker, Change, Health};
+use crate::delivery::http::Config;
+use crate::delivery::http::body::RequestBody;
+use crate::delivery::http::failure::{ApiError, Broken, Metrics};
+use crate::delivery::http::provider::{Answer, Provider, Request, Response};
+use crate::delivery::http::throttle::Throttle;
+use crate::delivery::retry::{Retries, retry_after};
+use crate::delivery::{Deferral, Outgoing};
+use crate::http_client;
+use crate::message::pieces::Pieces;
+use crate::secret::Secret;
+use crate::telemetry::metrics::Registry;
+
+/// What all calls share.
+#[derive(Debug)]
+pub(super) struct Caller {
+    client: reqwest::Client,
+    /// The gateway's own, for accounts that have none.
+    key: Option<Secret>,
+    permits: Semaphore,
+    retries: u32,
+    breaker: Mutex<Breaker>,
+    throttle: Throttle,
+    metrics: Metrics,
+}
+
+impl Caller {
+    pub(super) fn new(
+        client: reqwest::Client,
+        config: &Config,
+        retries: u32,
+        registry: &Registry,
+    ) -> Self {
+        Self {
+            client,
+            key: config.key.clone().filter(|key| !key.is_empty()),
+            permits: Semaphore::new(usize::try_from(config.concurrency).unwrap_or(usize::MAX)),
+            retries,
+            breaker: Mutex::new(Breaker::new(Instant::now().into_std())),
+            throttle: Throttle::default(),
+            metrics: Metrics::new(registry),
+        }
+    }
+
+    pub(super) fn count_unknown(&self) {
+        self.metrics.unknown_outcomes.inc();
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self) -> Result<Admission, Answer> {
+        let admission = self.breaker().admit(Instant::now().into_std());
+        admission.ok_or_else(|| {
+            self.metrics.error(ApiError::CircuitOpen);
+            Answer::deferred(Deferral::CircuitOpen)
+        })
+    }
+
+    fn record(&self, admission: Admission, health: Health) {
+        let now = Instant::now().into_std();
+        let change = self.breaker().record(admission, health, now);
+        match change {
+            Change::None => {}
+            Change::Opened => {
+                self.metrics.circuit_open.set(1);
+                warn!("the email API is down: no calls for a while but probes");
+            }
+            Change::Closed => {
+                self.metrics.circuit_open.set(0);
+                info!("the email API is up again");
+            }
+        }
+    }
+}
+
+/// The calls of one message.
+pub(super) struct Calls<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) provider: &'a dyn Provider,
+    pub(super) outgoing: &'a Outgoing,
+    pub(super) deadline: Instant,
+}
+
+impl Calls<'_> {
+    /// Sends a request of the message.
+    pub(super) async fn send(&self, request: &Request) -> Answer {
+        let judge = |response: &Response| match self.provider.answer(response) {
+            Answer::Taken { id } => Ok(id),
+            answer => Err(answer),
+        };
+        match self
+            .call(request, self.provider.is_idempotent(), judge)
+            .await
+        {
+            Ok(id) => Answer::Taken { id },
+            Err(answer) => answer,
+        }
+    }
+
+    /// Asks for something, which changes nothing at the API and so may always be asked again.
+    pub(super) async fn get<T>(
+        &self,
+        url: Url,
+        read: impl Fn(&Response) -> Result<T, Answer>,
+    ) -> Result<T, Answer> {
+        let request = Request {
+            recipients: 0..0,
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: Pieces::from_iter([]),
+        };
+        let found = self.call(&request, true, read).await;
+        found.map_err(|answer| match answer {
+            Answer::Unknown => Answer::deferred(Deferral::Unavailable),
+            answer => answer,
+        })
+    }
+
+    async fn call<T>(
+        &self,
+        request: &Request,
+        repeat_unknown: bool,
+        judge: impl Fn(&Response) -> Result<T, Answer>,
+    ) -> Result<T, Answer> {
+        self.check_throttle()?;
+        let account = &self.outgoing.identity.api_key;
+        let mut key = self.key(account.current()).await?;
+        let mut key_renewed = false;
+        let mut retries = Retries::new(self.caller.retries);
+        loop {
+            let (result, asked) = self.attempt(request, key.as_ref(), &judge).await;
+            let answer = match result {
+                Ok(found) => return Ok(found),
+                Err(answer) => answer,
+            };
+            match (&answer, &key) {
+                (Answer::KeyRefused { .. }, Some(refused)) if !key_renewed => {
+                    key_renewed = true;
+                    match self.key(account.renewed(refused)).await? {
+                        Some(renewed) => key = Some(renewed),
+                        None => return Err(answer),
+                    }
+                }
+                _ if answer.is_repeatable() || (repeat_unknown && answer == Answer::Unknown) => {
+                    let time = self.deadline.saturating_duration_since(Instant::now());
+                    match retries.next(asked, time, random()) {
+                        Some(wait) => sleep(wait).await,
+                        None => {
+                            self.throttle(asked, &answer);
+                            return Err(answer);
+                        }
+                    }
+                    self.caller.metrics.retries.inc();
+                }
+                _ => return Err(answer),
+            }
+        }
+    }
+
+    /// One try of one request, and what the answer asks for before the next.
+    async fn attempt<T>(
+        &self,
+        request: &Request,
+        key: Option<&Secret>,
+        judge: impl Fn(&Response) -> Result<T, Answer>,
+    ) -> (Result<T, Answer>, Option<Duration>) {
+        let caller = self.caller;
+        let mut headers = request.headers.clone();
+        if let Some(key) = key
+            && self.provider.authorize(key, &mut headers).is_err()
+        {
+            return (Err(Answer::KeyRefused { reason: None }), None);
+        }
+        let Ok(Ok(_permit)) = timeout_at(self.deadline, caller.permits.acquire()).await else {
+            caller.metrics.error(ApiError::TimedOut);
+            return (Err(Answer::deferred(Deferral::TimedOut)), None);
+        };
+        let admission = match caller.admit() {
+            Ok(admission) => admission,
+            Err(answer) => return (Err(answer), None),
+        };
+        let started = Instant::now();
+        let result = self.exchange(request, headers).await;
+        let latency = &caller.metrics.latency;
+        latency.observe(started.elapsed().as_secs_f64());
+        caller.record(admission, health(&result));
+        match result {
+            Ok(exchanged) => {
+                let judged = match judge(&exchanged.response) {
+                    // Nobody can have taken what had not left.
+                    Ok(_) if !exchanged.had_left => Err(Answer::Unknown),
+                    judged => judged,
+                };
+                let status = exchanged.response.status;
+                if let Err(answer) = &judged {
+                    let error = ApiError::of_status(status, answer);
+                    self.failed(error, &format!("status {status}"));
+                }
+                (judged, exchanged.retry_after)
+            }
+            Err(broken) => {
+                self.failed(broken.error, &broken.detail);
+                (Err(broken.answer()), None)
+            }
+        }
+    }
+
+    async fn exchange(&self, request: &Request, headers: HeaderMap) -> Result<Exchanged, Broken> {
+        let (body, departure) = RequestBody::new(&request.body);
+        let sending = self
+            .caller
+            .client
+            .request(request.method.clone(), request.url.clone())
+            .headers(headers)
+            .body(reqwest::Body::wrap(body))
+            .send();
+        let response = match timeout_at(self.deadline, sending).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(Broken::new(&error, departure.end())),
+            Err(_) => return Err(Broken::timed_out(departure.end())),
+        };
+        let had_left = departure.end();
+        let status = response.status().as_u16();
+        let field = response.headers().get(RETRY_AFTER);
+        let retry_after = field
+            .and_then(|field| field.to_str().ok())
+            .and_then(|field| retry_after(field, SystemTime::now()));
+        let body = timeout_at(self.deadline, http_client::read(response))
+            .await
+            .unwrap_or_default();
+        Ok(Exchanged {
+            response: Response { status, body },
+            had_left,
+            retry_after,
+        })
+    }
+
+    /// The key that is found, else the gateway's own.
+    async fn key(
+        &self,
+        finding: impl Future<Output = Result<Option<Secret>, Denied>>,
+    ) -> Result<Option<Secret>, Answer> {
+        match timeout_at(self.deadline, finding).await {
+            Ok(Ok(Some(key))) => Ok(Some(key)),
+            Ok(Ok(None)) => Ok(self.caller.key.clone()),
+            Ok(Err(Denied::Credentials)) => Err(Answer::KeyRefused { reason: None }),
+            Ok(Err(Denied::Unavailable)) | Err(_) => {
+                Err(Answer::deferred(Deferral::KeyUnavailable))
+            }
+        }
+    }
+
+    /// Accounts that share the gateway's key share what the API says of it.
+    fn throttled(&self) -> &str {
+        match &self.outgoing.identity.api_key {
+            ApiKey::Gateways => "",
+            _ => &self.outgoing.identity.account,
+        }
+    }
+
+    fn check_throttle(&self) -> Result<(), Answer> {
+        match self.caller.throttle.check(self.throttled(), Instant::now()) {
+            None => Ok(()),
+            Some(cause) => {
+                self.caller.metrics.error(ApiError::Throttled);
+                Err(Answer::deferred(cause))
+            }
+        }
+    }
+
+    fn throttle(&self, asked: Option<Duration>, answer: &Answer) {
+        if let (Some(asked), Answer::Deferred { cause, .. }) = (asked, answer) {
+            let now = Instant::now();
+            self.caller
+                .throttle
+                .hold(self.throttled(), *cause, now, now + asked);
+        }
+    }
+
+    /// Counts and logs a call that did not go well, once.
+    fn failed(&self, error: ApiError, detail: &str) {
+        self.caller.metrics.error(error);
+        warn!(
+            "session.id" = self.outgoing.session_id,
+            "transaction.id" = self.outgoing.id,
+            "error.kind" = error.label(),
+            "error.detail" = detail,
+            "a call to the email API failed"
+        );
+    }
+}
+
+struct Exchanged {
+    response: Response,
+    /// Whether the whole request had left when the answer came.
+    had_left: bool,
+    retry_after: Option<Duration>,
+}
+
+fn health(result: &Result<Exchanged, Broken>) -> Health {
+    let ill = match result {
+        Ok(exchanged) => exchanged.response.status >= 500,
+        Err(broken) => matches!(broken.error, ApiError::Connect | ApiError::TimedOut),
+    };
+    if ill { Health::Ill } else { Health::Well }
+}
+
+/// From 0 to 1.
+fn random() -> f64 {
+    let mut octets = [0; 4];
+    // Without randomness all wait for the whole step, which is no harm but a crowd.
+    match aws_lc_rs::rand::fill(&mut octets) {
+        Ok(()) => f64::from(u32::from_le_bytes(octets)) / f64::from(u32::MAX),
+        Err(_) => 1.0,
+    }
+}
