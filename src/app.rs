@@ -25,12 +25,14 @@ use crate::submission::limits::Limits;
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::metrics::Registry;
 use crate::tls;
+use crate::tls::reload::Watcher;
 
 /// A gateway whose sockets are bound. It serves when it runs.
 pub struct App {
     listeners: Vec<Listener>,
     http: TcpListener,
     service: Arc<Service>,
+    certificate_watcher: Option<Watcher>,
     sandbox: Option<Arc<Sandbox>>,
     registry: Registry,
     readiness: Readiness,
@@ -58,9 +60,12 @@ impl App {
         let bound = readiness.latch();
         let hostname = hostname(&config);
         let (backend, sandbox) = backend(&config, &registry)?;
-        let tls = match config.uses_tls() {
-            true => Some(tls::server(&config.tls, &hostname)?),
-            false => None,
+        let (tls, certificate_watcher) = match config.uses_tls() {
+            true => {
+                let tls = tls::Server::new(&config.tls, &hostname, &registry)?;
+                (Some(tls.settings), tls.watcher)
+            }
+            false => (None, None),
         };
         let authenticator = Authenticator::new(&config.auth, &registry)?;
         let settings = session_settings(&config, hostname.clone());
@@ -90,6 +95,7 @@ impl App {
                 limits: config.limits,
                 metrics: Metrics::new(&registry),
             }),
+            certificate_watcher,
             sandbox,
             tasks: Tasks::new(&registry),
             registry,
@@ -139,6 +145,9 @@ impl App {
             Arc::clone(&self.service.intake),
             self.tasks.draining().clone(),
         ));
+        if let Some(watcher) = self.certificate_watcher {
+            self.tasks.spawn(watcher.run(self.tasks.draining().clone()));
+        }
         let http_ends = CancellationToken::new();
         let state = admin::State {
             registry: self.registry,

@@ -124,7 +124,7 @@ impl Config {
     /// What no section can know by itself, and what only using a setting can tell.
     fn check(&self, settings: &mut Settings) {
         let sound = |names: &[&str]| settings.are_sound(names);
-        let bounds = sound(&["smtp", "limits", "delivery", "drain", "api"]);
+        let bounds = sound(&["smtp", "tls", "limits", "delivery", "drain", "api"]);
         let listeners = sound(&["smtp", "auth"]);
         let auth = sound(&["auth", "backend"]);
         let backend = sound(&["api", "backend"]);
@@ -146,7 +146,7 @@ impl Config {
         }
         if tls
             && self.uses_tls()
-            && let Err(error) = tls::server(&self.tls, "localhost")
+            && let Err(error) = tls::check(&self.tls)
         {
             settings.fault(error.setting(), error.to_string());
         }
@@ -163,6 +163,7 @@ impl Config {
             settings.fault("limits.command_line", text);
         }
         for (key, period) in [
+            ("tls.reload_interval", self.tls.reload_interval),
             ("limits.idle_timeout", self.limits.idle_timeout),
             ("limits.data_timeout", self.limits.data_timeout),
             ("drain.pause", self.drain.pause),
@@ -268,7 +269,7 @@ impl Config {
 
 /// A client waits for its reply for ten minutes (RFC 5321 §4.5.3.2.6), most for less.
 const MAX_DEADLINE: Duration = Duration::from_secs(600);
-/// Nothing in a session or in a drain takes longer.
+/// Nothing in a session or in a drain takes longer, and nothing is worth watching more seldom.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 fn describe(lines: &mut String, key: &str, value: &Value, origins: &Origins) {

@@ -1,19 +1,28 @@
-//! Certificates, and the rustls settings for both sides.
+//! Certificates and their reload, and the rustls settings for both sides.
 //!
 //! Server side: TLS 1.2 and 1.3, X25519MLKEM768 preferred, no ALPN protocol but our own, so that
 //! an HTTPS client led to this port is cut off in the handshake (ALPACA, CVE-2021-3618). Client
 //! side: the system's trust anchors and, where a setting names them, others.
 
+mod pair;
+pub mod reload;
+
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
+use x509_parser::time::ASN1Time;
+
+use crate::telemetry::metrics::Registry;
+use crate::tls::pair::{Files, Fingerprint, Pair};
+use crate::tls::reload::{InForce, Watcher};
+use crate::units::Period;
 
 /// The certificate that SMTP clients are shown.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -25,6 +34,8 @@ pub struct Config {
     pub key_path: PathBuf,
     /// Make a certificate in memory at start instead, which no client can verify. For trying out.
     pub self_signed: bool,
+    /// How often the two files are looked into for another pair. Zero: never.
+    pub reload_interval: Period,
 }
 
 impl Default for Config {
@@ -33,6 +44,7 @@ impl Default for Config {
             cert_path: "/etc/smtp-gateway/tls/tls.crt".into(),
             key_path: "/etc/smtp-gateway/tls/tls.key".into(),
             self_signed: false,
+            reload_interval: Period::seconds(10),
         }
     }
 }
@@ -56,6 +68,10 @@ pub enum TlsError {
     Pem { what: &'static str, path: PathBuf },
     #[error("the certificate and its key cannot be used: {0}")]
     Pair(rustls::Error),
+    #[error("the certificate was valid until {0}")]
+    Expired(ASN1Time),
+    #[error("the certificate is not valid before {0}")]
+    NotYetValid(ASN1Time),
     #[error("this system has no certificates to trust: install its CA bundle, or name a file")]
     NoTrustAnchors,
     #[error("cannot make a self-signed certificate: {0}")]
@@ -73,31 +89,65 @@ impl TlsError {
             Self::Read { .. }
             | Self::Pem { .. }
             | Self::Pair(_)
+            | Self::Expired(_)
+            | Self::NotYetValid(_)
             | Self::NoTrustAnchors
             | Self::Rustls(_) => "tls.cert_path",
         }
     }
 }
 
-/// The TLS settings for SMTP clients.
+/// Tells whether the certificate for SMTP clients can be used.
 ///
 /// # Errors
 /// [`TlsError`] when the pair is missing, is not PEM, or does not fit together.
-pub fn server(config: &Config, hostname: &str) -> Result<Arc<ServerConfig>, TlsError> {
-    let (chain, key) = if config.self_signed {
-        self_signed(hostname)?
-    } else {
-        load_pair(config)?
-    };
-    let mut server = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(TlsError::Pair)?;
-    server.alpn_protocols = vec![b"smtp".to_vec()];
-    // Clients that connect for every message resume instead of starting over.
-    server.ticketer = aws_lc_rs::Ticketer::new()?;
-    Ok(Arc::new(server))
+pub fn check(config: &Config) -> Result<(), TlsError> {
+    match config.self_signed {
+        true => Ok(()),
+        false => Pair::new(config, &Files::read(config)?).map(drop),
+    }
+}
+
+/// What SMTP clients meet.
+#[derive(Debug)]
+pub struct Server {
+    pub settings: Arc<ServerConfig>,
+    /// Puts new pairs in force while it runs; none where nothing can change.
+    pub watcher: Option<Watcher>,
+}
+
+impl Server {
+    /// # Errors
+    /// [`TlsError`], as [`check`], or when no certificate can be made for `hostname`.
+    pub fn new(config: &Config, hostname: &str, registry: &Registry) -> Result<Self, TlsError> {
+        let (pair, files) = if config.self_signed {
+            (Pair::self_signed(hostname)?, None)
+        } else {
+            let files = Files::read(config)?;
+            let pair = Pair::new(config, &files)?;
+            (pair, Some(Fingerprint::of(Ok(&files))))
+        };
+        if let Err(error) = pair.check_dates(ASN1Time::now()) {
+            warn!("error.detail" = %error, "clients will not trust the certificate");
+        }
+        let in_force = Arc::new(InForce::new(pair, registry));
+        let watched = !config.reload_interval.duration().is_zero();
+        let watcher = files
+            .filter(|_| watched)
+            .map(|files| Watcher::new(config.clone(), Arc::clone(&in_force), files));
+        let mut settings = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(in_force);
+        settings.alpn_protocols = vec![b"smtp".to_vec()];
+        // Clients that connect for every message resume instead of starting over, also those that
+        // began under an older certificate.
+        settings.ticketer = aws_lc_rs::Ticketer::new()?;
+        Ok(Self {
+            settings: Arc::new(settings),
+            watcher,
+        })
+    }
 }
 
 /// The TLS settings for the email API: the system's trust anchors, and those of `ca_path`.
@@ -108,7 +158,7 @@ pub fn client(ca_path: Option<&Path>, anchors: TrustAnchors) -> Result<ClientCon
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_path {
-        for certificate in load_chain(path, "CA certificates")? {
+        for certificate in certificates(&read(path, AUTHORITIES)?, AUTHORITIES, path)? {
             roots.add(certificate).map_err(TlsError::Pair)?;
         }
     }
@@ -126,21 +176,12 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn load_pair(config: &Config) -> Result<Pair, TlsError> {
-    let chain = load_chain(&config.cert_path, "certificate")?;
-    let pem = read(&config.key_path, KEY)?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem {
-        what: KEY,
-        path: config.key_path.clone(),
-    })?;
-    Ok((chain, key))
-}
-
-fn load_chain(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(path, what)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+fn certificates(
+    pem: &[u8],
+    what: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         _ => Err(TlsError::Pem {
@@ -158,20 +199,7 @@ fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-fn self_signed(hostname: &str) -> Result<Pair, TlsError> {
-    let mut names = vec![
-        "localhost".to_owned(),
-        IpAddr::from(Ipv4Addr::LOCALHOST).to_string(),
-        IpAddr::from(Ipv6Addr::LOCALHOST).to_string(),
-    ];
-    if !names.iter().any(|name| name == hostname) {
-        names.push(hostname.to_owned());
-    }
-    let made = rcgen::generate_simple_self_signed(names).map_err(TlsError::SelfSigned)?;
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    Ok((vec![made.cert.der().clone()], key.into()))
-}
-
+const AUTHORITIES: &str = "CA certificates";
 const KEY: &str = "private key";
 
 #[cfg(test)]
@@ -184,7 +212,7 @@ mod tests {
             cert_path: "/nowhere/tls.crt".into(),
             ..Config::default()
         };
-        let error = server(&config, "gateway.example").unwrap_err().to_string();
+        let error = check(&config).unwrap_err().to_string();
         assert!(
             error.starts_with("cannot read certificate /nowhere/tls.crt: "),
             "{error}"
@@ -202,19 +230,13 @@ mod tests {
         let config = Config {
             cert_path,
             key_path,
-            self_signed: false,
+            ..Config::default()
         };
-        assert!(matches!(
-            server(&config, "a.example"),
-            Err(TlsError::Pair(_))
-        ));
+        assert!(matches!(check(&config), Err(TlsError::Pair(_))));
         std::fs::write(&config.key_path, "not PEM").unwrap();
-        assert!(matches!(
-            server(&config, "a.example"),
-            Err(TlsError::Pem { .. })
-        ));
+        assert!(matches!(check(&config), Err(TlsError::Pem { .. })));
         std::fs::write(&config.key_path, one.signing_key.serialize_pem()).unwrap();
-        assert!(server(&config, "a.example").is_ok());
+        assert!(check(&config).is_ok());
     }
 
     #[test]

@@ -39,7 +39,7 @@ const IMPURE: [&str; 8] = [
     "tracing",
 ];
 /// Each of these crates has one home.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("mail_parser", &["message"]),
     ("reqwest", &["http_client", "auth/key_api", "delivery/http"]),
     (
@@ -56,9 +56,12 @@ const HOMES: [(&str, &[&str]); 7] = [
             "delivery/http",
             "ingress/smtp",
             "shutdown",
+            "tls",
         ],
     ),
     ("clap", &["cli"]),
+    ("arc_swap", &["tls"]),
+    ("x509_parser", &["tls"]),
 ];
 
 fn sources() -> Vec<(String, String)> {
