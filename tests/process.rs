@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
+use rcgen::date_time_ymd;
 use tempfile::TempDir;
 
 use crate::support::api::{FakeApi, Play};
 use crate::support::client::SmtpClient;
-use crate::support::gateway::Certificate;
+use crate::support::gateway::{Certificate, trusting_anyone};
 use crate::support::process::{Process, command, run};
+use crate::support::volume::Volume;
 
 /// A settings file that works, for an API at `url`, on ports that the system chooses.
 fn settings(folder: &Path, certificate: &Certificate, url: &str) {
@@ -103,6 +105,11 @@ fn each_wrong_setting_is_one_clear_line() {
             "GATEWAY__AUTH__SOURCE",
             "any",
             &["GATEWAY__AUTH__SOURCE", "sandbox"],
+        ),
+        (
+            "GATEWAY__TLS__RELOAD_INTERVAL",
+            "25h",
+            &["GATEWAY__TLS__RELOAD_INTERVAL", "24h"],
         ),
         (
             "GATEWAY__DRAIN__DEADLINE",
@@ -335,6 +342,69 @@ fn a_probe_that_sends_nothing_leaves_no_line() {
     process.wait_for("draining: not ready any more");
     let (_, log) = process.end();
     assert!(!log.iter().any(|line| line.contains("session")), "{log:#?}");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_one_line_and_the_old_one_stays() {
+    let scene = Scene::new();
+    let (old, new) = (&scene.certificate, Certificate::new());
+    let mut volume = Volume::new(old.chain(), old.key());
+    let mut process = Process::start(
+        serve(&scene.folder)
+            .env("TLS_CERT_PATH", volume.chain())
+            .env("TLS_KEY_PATH", volume.key())
+            .env("GATEWAY__TLS__RELOAD_INTERVAL", "20ms"),
+    );
+    let smtp = process.listening("SMTP");
+    let http = process.listening("HTTP");
+    let counted = |result, count| {
+        let line = format!("smtp_certificate_reloads_total{{result=\"{result}\"}} {count}\n");
+        let (_, metrics) = crate::support::api::request(http, "GET", "/metrics");
+        assert!(metrics.contains(&line), "no {line:?} in {metrics}");
+    };
+
+    volume.publish(new.chain(), old.key());
+    let refused = "certificate refused: the old one stays";
+    let told = process.wait_for(refused);
+    assert_eq!(told["level"], "WARN");
+    let detail = told["error.detail"].as_str().unwrap();
+    let start = "the certificate and its key cannot be used: ";
+    assert!(detail.starts_with(start), "{told}");
+    counted("refused", 1);
+    SmtpClient::logged_in(smtp, old.client());
+
+    volume.publish(new.chain(), new.key());
+    let told = process.wait_for("certificate loaded");
+    assert_eq!(told["level"], "INFO");
+    assert!(told["certificate.not_after"].is_string(), "{told}");
+    counted("loaded", 1);
+    counted("refused", 1);
+    SmtpClient::logged_in(smtp, new.client());
+
+    process.signal("TERM");
+    let (status, log) = process.end();
+    assert_eq!(status.code(), Some(0));
+    let lines = log.iter().filter(|line| line.contains("certificate"));
+    assert_eq!(lines.count(), 2, "{log:#?}");
+}
+
+#[test]
+fn an_expired_certificate_is_served_with_a_warning() {
+    let mut scene = Scene::new();
+    scene.certificate = Certificate::with(|wanted| {
+        wanted.not_before = date_time_ymd(2020, 1, 1);
+        wanted.not_after = date_time_ymd(2021, 1, 1);
+    });
+    let mut process = Process::start(
+        serve(&scene.folder)
+            .env("TLS_CERT_PATH", scene.certificate.chain())
+            .env("TLS_KEY_PATH", scene.certificate.key()),
+    );
+    let told = process.wait_for("clients will not trust the certificate");
+    assert_eq!(told["level"], "WARN");
+    let detail = told["error.detail"].as_str().unwrap();
+    assert!(detail.starts_with("the certificate was valid until Jan"));
+    SmtpClient::logged_in(process.listening("SMTP"), trusting_anyone());
 }
 
 /// The settings file that README shows, with its paths led to real files.

@@ -7,6 +7,7 @@ pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod process;
+pub(crate) mod volume;
 
 /// Waits for something that the gateway does in its own time.
 pub(crate) fn wait_until(condition: impl Fn() -> bool) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use rcgen::{CertificateParams, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -29,18 +30,21 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let mut wanted = CertificateParams::new(names).unwrap();
+        change(&mut wanted);
+        let key = KeyPair::generate().unwrap();
+        let made = wanted.self_signed(&key).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("tls.crt"), made.cert.pem()).unwrap();
-        std::fs::write(
-            folder.path().join("tls.key"),
-            made.signing_key.serialize_pem(),
-        )
-        .unwrap();
+        std::fs::write(folder.path().join("tls.crt"), made.pem()).unwrap();
+        std::fs::write(folder.path().join("tls.key"), key.serialize_pem()).unwrap();
         Self {
             folder,
-            der: made.cert.der().to_vec(),
+            der: made.der().to_vec(),
         }
     }
 
@@ -54,15 +58,22 @@ impl Certificate {
 
     /// Settings of a client that trusts this certificate and no other.
     pub(crate) fn client(&self) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.der.clone().into()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth()
+        trusting(&[self])
     }
+}
+
+/// Settings of a client that trusts these certificates and no other.
+pub(crate) fn trusting(certificates: &[&Certificate]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate.der.clone().into()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 /// A running gateway. Dropping it drains it, and fails the test if it did not end well.
