@@ -5,6 +5,7 @@
 
 pub mod breaker;
 pub mod http;
+pub mod idempotency;
 pub mod retry;
 pub mod sandbox;
 
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use crate::auth::Identity;
 use crate::delivery::http::Http;
 use crate::delivery::http::provider::Unsendable;
+use crate::delivery::idempotency::Idempotency;
 use crate::delivery::sandbox::Sandbox;
 use crate::message::content::Content;
 use crate::message::email::Email;
@@ -36,6 +38,10 @@ pub struct Config {
     pub retries: u32,
     /// What to answer when an API may or may not have taken a message.
     pub unknown_outcome: UnknownOutcome,
+    /// What to answer when some recipients were delivered and the rest refused for good.
+    pub partial_failure: PartialFailure,
+    /// How long a message is known again whose client has reason to send it once more.
+    pub remember: Period,
 }
 
 impl Default for Config {
@@ -44,6 +50,8 @@ impl Default for Config {
             deadline: Period::seconds(30),
             retries: 2,
             unknown_outcome: UnknownOutcome::Defer,
+            partial_failure: PartialFailure::Report,
+            remember: Period::seconds(3600),
         }
     }
 }
@@ -54,6 +62,15 @@ pub enum UnknownOutcome {
     /// The client sends again: at least once.
     Defer,
     /// The client is told that it failed: at most once.
+    Refuse,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartialFailure {
+    /// 250 that says how many were refused.
+    Report,
+    /// 554. The delivered ones get nothing again when the client sends again.
     Refuse,
 }
 
@@ -83,6 +100,14 @@ impl Backend {
             Self::Sandbox(sandbox) => sandbox.deliver(outgoing),
         }
     }
+
+    /// How often the content of a message with so many recipients leaves.
+    pub fn copies(&self, recipients: usize) -> usize {
+        match self {
+            Self::Http(http) => http.copies(recipients),
+            Self::Sandbox(_) => 1,
+        }
+    }
 }
 
 /// A message on its way out, with all that a provider may need of it.
@@ -97,6 +122,8 @@ pub struct Outgoing {
     pub received: Received,
     /// Who submits it.
     pub identity: Identity,
+    /// Makes the keys by which an API knows a request again.
+    pub idempotency: Idempotency,
 }
 
 /// What became of a message for one recipient (RFC 3464 §2.3.3).

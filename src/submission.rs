@@ -3,6 +3,7 @@
 
 mod forward;
 pub mod limits;
+mod memory;
 mod policy;
 mod verdict;
 
@@ -13,10 +14,11 @@ use prometheus::{IntCounter, IntCounterVec};
 use tokio::time::Duration;
 
 use crate::auth::Identity;
-use crate::delivery::{self, Backend, Outcome, Quote};
+use crate::delivery::{self, Backend, Outcome, PartialFailure, Quote};
 use crate::message::received::Received;
 use crate::smtp::envelope::Envelope;
 use crate::submission::limits::Limits;
+use crate::submission::memory::{Ended, Memory};
 use crate::submission::policy::Policy;
 use crate::telemetry::metrics::Registry;
 use crate::telemetry::privacy::AddressHash;
@@ -60,6 +62,40 @@ pub enum Refusal {
         cause: Failure,
         reason: Option<Quote>,
     },
+    /// Some recipients were delivered and the rest refused, where that is no success.
+    PartlyFailed { recipients: usize, failed: usize },
+    /// Its size times its recipients is more than may leave at once.
+    FanOut,
+}
+
+/// What to tell the client.
+pub struct Answered {
+    pub result: Result<Receipt, Refusal>,
+    unheard: Option<Ended>,
+}
+
+impl Answered {
+    fn refused(refusal: Refusal) -> Self {
+        Self {
+            result: Err(refusal),
+            unheard: None,
+        }
+    }
+
+    /// What to do when the client turns out not to have heard it.
+    pub fn unheard(self) -> Option<Unheard> {
+        self.unheard.map(Unheard)
+    }
+}
+
+/// A final answer that the client may not have read. Drop it once it has said anything more.
+pub struct Unheard(Ended);
+
+impl Unheard {
+    /// The client has left: when the message comes again, it is the same one.
+    pub async fn remember(self) {
+        self.0.remember().await;
+    }
 }
 
 pub struct Intake {
@@ -67,6 +103,8 @@ pub struct Intake {
     limits: Limits,
     policy: Policy,
     deadline: Duration,
+    partial_failure: PartialFailure,
+    memory: Memory,
     hostname: String,
     hash: AddressHash,
     metrics: Metrics,
@@ -85,6 +123,8 @@ impl Intake {
             backend,
             limits,
             deadline: delivery.deadline.duration(),
+            partial_failure: delivery.partial_failure,
+            memory: Memory::new(delivery.remember.duration()),
             hostname,
             hash: AddressHash::default(),
             metrics: Metrics::new(registry),
@@ -109,6 +149,7 @@ impl Intake {
 struct Metrics {
     forwarded: IntCounter,
     recipients: IntCounterVec,
+    remembered: IntCounter,
 }
 
 impl Metrics {
@@ -123,6 +164,10 @@ impl Metrics {
                 "Recipients of messages, by what became of them",
                 "outcome",
                 &["delivered", "deferred", "failed"],
+            ),
+            remembered: registry.counter(
+                "smtp_recipients_remembered_total",
+                "Recipients of a message sent again that got nothing a second time",
             ),
         }
     }

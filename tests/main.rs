@@ -14,6 +14,8 @@ mod live_dialogues;
 mod message_corpus;
 mod outcomes;
 mod process;
+mod resends;
+mod retries;
 mod sandbox;
 mod side_http;
 mod submission;

@@ -1,4 +1,4 @@
-//! What the client is told about whatever the email API does.
+//! What the client is told about whatever the email API does, when it is asked once.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ fn reply_to(play: Play) -> String {
     let hangs = matches!(play, Play::Hang);
     let api = FakeApi::play([play]);
     let gateway = Gateway::before(&api.url(), |config| {
+        config.delivery.retries = 0;
         if hangs {
             config.delivery.deadline = Period::seconds(2);
         }
@@ -127,7 +128,9 @@ fn an_api_that_cannot_be_reached_gets_451_and_no_hang() {
     let nobody = tokio::net::TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = nobody.local_addr().unwrap();
-    let gateway = Gateway::before(&format!("http://{address}"), |_| {});
+    let gateway = Gateway::before(&format!("http://{address}"), |config| {
+        config.delivery.retries = 0;
+    });
     let reply = gateway.logged_in().submit(&["ann@example.net"], MESSAGE);
     assert!(reply.starts_with("451 4.4.1"), "{reply}");
     assert_eq!(
@@ -157,6 +160,7 @@ fn reply_to_three(answers: [(u16, &str); 3]) -> (String, Gateway) {
     let gateway = Gateway::before(&api.url(), |config| {
         config.api.requests = Requests::PerRecipient;
         config.api.concurrency = 1;
+        config.delivery.retries = 0;
     });
     let reply = gateway.logged_in().submit(&THREE, MESSAGE);
     assert_eq!(api.recorded().len(), 3);

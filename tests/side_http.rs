@@ -54,7 +54,7 @@ fn mail_data_that_never_ends_does_not_hold_the_drain_up_for_ever() {
 #[test]
 fn every_promised_metric_is_there_from_the_start_and_moves() {
     let api = FakeApi::play([crate::support::api::Play::answer(503, "")]);
-    let gateway = Gateway::before(&api.url(), |_| {});
+    let gateway = Gateway::before(&api.url(), |config| config.delivery.retries = 0);
     let moving = [
         "smtp_connections_total",
         "smtp_emails_received_total",

@@ -44,6 +44,9 @@ pub struct Config {
     /// More header fields for each request.
     pub headers: BTreeMap<String, Secret>,
     pub requests: Requests,
+    /// The API takes no request twice that has the same `Idempotency-Key`: then what had no clear
+    /// answer is sent again.
+    pub idempotent: bool,
     /// Add the whole message, as `raw`, to each request.
     pub raw: bool,
     /// Requests at the same time, for the whole process.
@@ -67,6 +70,7 @@ impl Default for Config {
             key: None,
             headers: BTreeMap::new(),
             requests: Requests::PerMessage,
+            idempotent: false,
             raw: false,
             concurrency: 100,
             connect_timeout: Period::seconds(5),
@@ -226,6 +230,11 @@ impl Http {
             }
         }
         outcomes
+    }
+
+    /// How many calls a message with so many recipients takes.
+    pub fn copies(&self, recipients: usize) -> usize {
+        self.provider.calls(recipients)
     }
 
     async fn requests(

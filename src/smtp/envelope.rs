@@ -43,6 +43,12 @@ impl Envelope {
         self.known.contains(recipient)
     }
 
+    /// Keeps the recipients for which this holds.
+    pub fn retain(&mut self, keep: impl Fn(&ForwardPath) -> bool) {
+        self.recipients.retain(&keep);
+        self.known.retain(&keep);
+    }
+
     /// Adds a recipient. One that is there already is not added again: a client that names an
     /// address twice still wants one message there.
     pub fn add_recipient(&mut self, recipient: ForwardPath) {

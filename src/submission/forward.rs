@@ -2,34 +2,42 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use crate::delivery::Outgoing;
+use crate::delivery::idempotency::{Fingerprint, Idempotency};
+use crate::delivery::{Outcome, Outgoing};
 use crate::message::content::Content;
 use crate::message::email::VisibleAddress;
 use crate::message::mime;
 use crate::message::structure::Structure;
+use crate::smtp::address::ForwardPath;
+use crate::submission::memory::Settled;
 use crate::submission::verdict::verdict;
-use crate::submission::{Intake, Receipt, Refusal, Submission};
+use crate::submission::{Answered, Deferral, Intake, Receipt, Refusal, Submission};
+use crate::telemetry::privacy::random_id;
 
 impl Intake {
-    /// Takes a message: when this returns a receipt, the backend answers for it.
+    /// Takes a message: when this gives a receipt, the backend answers for it.
     ///
-    /// # Errors
-    /// [`Refusal`]: nobody answers for it. One line in the log says so, here.
-    pub async fn accept(&self, submission: Submission) -> Result<Receipt, Refusal> {
+    /// Once the answer is final, `is_listening` tells whether the client is still there to hear it.
+    /// One line in the log says what became of the message, here.
+    pub async fn accept(
+        &self,
+        submission: Submission,
+        is_listening: impl AsyncFnOnce() -> bool,
+    ) -> Answered {
         let line = Line::of(self, &submission);
-        let result = match self.read(submission) {
-            Ok(outgoing) => self.deliver(outgoing).await,
-            Err(refusal) => Err(refusal),
+        let answered = match self.read(submission) {
+            Ok(read) => self.deliver(read, is_listening).await,
+            Err(refusal) => Answered::refused(refusal),
         };
-        line.write(&result);
-        result
+        line.write(&answered.result);
+        answered
     }
 
     /// Reads the message as far as a provider needs it, and completes it (RFC 6409 §8).
-    fn read(&self, submission: Submission) -> Result<Outgoing, Refusal> {
+    fn read(&self, submission: Submission) -> Result<Read, Refusal> {
         let content = Content::new(submission.content);
         let structure = Structure::read(&content, &self.limits.structure())
             .map_err(|error| Refusal::Structure(error.to_string()))?;
@@ -38,12 +46,24 @@ impl Intake {
         if fields != 0 && email.received_count > fields {
             return Err(Refusal::Loop);
         }
+        let recipients = submission.envelope.recipients().len();
+        let copies = self.backend.copies(recipients) as u64;
+        let fan_out = self.limits.fan_out.octets();
+        if fan_out != 0 && copies > 1 && copies.saturating_mul(content.len() as u64) > fan_out {
+            return Err(Refusal::FanOut);
+        }
+        let fingerprint = Fingerprint::of(
+            &submission.identity.account,
+            submission.envelope.reverse_path(),
+            content.octets(),
+        );
+        let has_message_id = email.message_id.is_some();
         let id = submission.transaction_id;
         let message_id = format!("{id}@{}", self.hostname);
         let author = submission.envelope.reverse_path().mailbox();
         let author = author.map(|mailbox| VisibleAddress::without_name(mailbox.to_string()));
         let email = email.complete(submission.received.at, message_id, author);
-        Ok(Outgoing {
+        let outgoing = Outgoing {
             session_id: submission.session_id,
             id,
             envelope: submission.envelope,
@@ -52,16 +72,98 @@ impl Intake {
             email,
             received: submission.received,
             identity: submission.identity,
+            idempotency: Idempotency::new(fingerprint, ""),
+        };
+        Ok(Read {
+            outgoing,
+            fingerprint,
+            has_message_id,
         })
     }
 
-    async fn deliver(&self, outgoing: Outgoing) -> Result<Receipt, Refusal> {
+    async fn deliver(&self, read: Read, is_listening: impl AsyncFnOnce() -> bool) -> Answered {
+        let Read {
+            mut outgoing,
+            fingerprint,
+            has_message_id,
+        } = read;
         let deadline = Instant::now() + self.deadline;
+        let Ok(mut turn) = timeout_at(deadline, self.memory.turn(fingerprint)).await else {
+            return Answered::refused(Refusal::Deferred {
+                cause: Deferral::TimedOut,
+                reason: None,
+            });
+        };
+        if !has_message_id {
+            let id = turn.settled.id.get_or_insert_with(random_id);
+            outgoing.idempotency = Idempotency::new(fingerprint, id);
+        }
         let id = outgoing.id.clone();
-        let outcomes = self.backend.deliver(&Arc::new(outgoing), deadline).await;
-        self.metrics.count(&outcomes);
-        verdict(&outcomes, &id)
+        let outcomes = self.outcomes(outgoing, &mut turn.settled, deadline).await;
+        let result = verdict(&outcomes, &id, self.partial_failure);
+        let unheard = match &result {
+            Err(Refusal::Deferred { .. }) => {
+                turn.remember().await;
+                None
+            }
+            Err(Refusal::PartlyFailed { .. }) => {
+                // What was refused may be mended before the message comes again.
+                let delivered = |outcome: &Outcome| matches!(outcome, Outcome::Delivered { .. });
+                turn.settled
+                    .outcomes
+                    .retain(|_, outcome| delivered(outcome));
+                turn.remember().await;
+                None
+            }
+            _ if is_listening().await => Some(turn.end().await),
+            _ => {
+                turn.remember().await;
+                None
+            }
+        };
+        Answered { result, unheard }
     }
+
+    /// The outcome for each recipient, of this try or of one before.
+    async fn outcomes(
+        &self,
+        mut outgoing: Outgoing,
+        settled: &mut Settled,
+        deadline: Instant,
+    ) -> Vec<Outcome> {
+        let recipients = outgoing.envelope.recipients().to_vec();
+        let is_settled = |recipient: &ForwardPath| settled.outcomes.contains_key(recipient);
+        outgoing.envelope.retain(|recipient| !is_settled(recipient));
+        let missing = outgoing.envelope.recipients().len();
+        let remembered = recipients.len().saturating_sub(missing);
+        self.metrics.remembered.inc_by(remembered as u64);
+        let mut new = Vec::new();
+        if missing > 0 || recipients.is_empty() {
+            new = self.backend.deliver(&Arc::new(outgoing), deadline).await;
+            self.metrics.count(&new);
+        }
+        let mut new = new.into_iter();
+        let mut outcomes = Vec::with_capacity(recipients.len());
+        for recipient in recipients {
+            if let Some(outcome) = settled.outcomes.get(&recipient) {
+                outcomes.push(outcome.clone());
+            } else if let Some(outcome) = new.next() {
+                if !matches!(outcome, Outcome::Deferred { .. }) {
+                    settled.outcomes.insert(recipient, outcome.clone());
+                }
+                outcomes.push(outcome);
+            }
+        }
+        outcomes
+    }
+}
+
+/// A message that was read, and how it is known again.
+struct Read {
+    outgoing: Outgoing,
+    fingerprint: Fingerprint,
+    /// Whether the client gave it a Message-ID.
+    has_message_id: bool,
 }
 
 /// What the log says about a transaction: no address but as a hash, and nothing of the content.
@@ -137,6 +239,8 @@ impl Refusal {
             Self::Loop => "loop".to_owned(),
             Self::Deferred { cause, .. } => format!("{cause:?}"),
             Self::Failed { cause, .. } => format!("{cause:?}"),
+            Self::PartlyFailed { .. } => "PartlyFailed".to_owned(),
+            Self::FanOut => "limits.fan_out".to_owned(),
         }
     }
 }

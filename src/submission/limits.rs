@@ -16,6 +16,8 @@ pub struct Limits {
     pub message_size: ByteSize,
     /// Recipients of a message: 452 4.5.3, and the client sends the rest in another one.
     pub recipients: usize,
+    /// Octets of a message times the calls that it takes: 452 4.5.3.
+    pub fan_out: ByteSize,
     /// Connections at the same time, for the whole process: 421 4.7.0.
     pub connections: usize,
     /// Connections at the same time from one IP address, or one /64 of IPv6: 421 4.7.0.
@@ -47,6 +49,7 @@ impl Default for Limits {
         Self {
             message_size: ByteSize(25 << 20),
             recipients: 100,
+            fan_out: ByteSize(256 << 20),
             connections: 1000,
             connections_per_ip: 100,
             messages_per_minute_per_ip: 100,

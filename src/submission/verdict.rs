@@ -2,13 +2,18 @@
 //!
 //! SMTP has one reply after the data, and a message may have fared differently with each of its
 //! recipients. The rule: transient wins over permanent, so that nobody loses a message that can
-//! still arrive; a message delivered to some and refused for others counts as accepted.
+//! still arrive; a message delivered to some and refused for others counts as accepted, unless a
+//! setting says otherwise.
 
-use crate::delivery::Outcome;
+use crate::delivery::{Outcome, PartialFailure};
 use crate::submission::{Deferral, Receipt, Refusal};
 
 /// What to tell the client, given what became of each recipient.
-pub(super) fn verdict(outcomes: &[Outcome], transaction_id: &str) -> Result<Receipt, Refusal> {
+pub(super) fn verdict(
+    outcomes: &[Outcome],
+    transaction_id: &str,
+    partial_failure: PartialFailure,
+) -> Result<Receipt, Refusal> {
     let deferred = outcomes.iter().find_map(|outcome| match outcome {
         Outcome::Deferred { cause, reason } => Some(Refusal::Deferred {
             cause: *cause,
@@ -37,10 +42,17 @@ pub(super) fn verdict(outcomes: &[Outcome], transaction_id: &str) -> Result<Rece
         (None, Some(first), _) => {
             let same = ids.clone().all(|id| id == first);
             let delivered = ids.count() + 1;
+            let failed = outcomes.len() - delivered;
+            if failed > 0 && partial_failure == PartialFailure::Refuse {
+                return Err(Refusal::PartlyFailed {
+                    recipients: outcomes.len(),
+                    failed,
+                });
+            }
             Ok(Receipt {
                 id: if same { first } else { transaction_id }.to_owned(),
                 recipients: outcomes.len(),
-                failed: outcomes.len() - delivered,
+                failed,
             })
         }
     }
@@ -79,7 +91,7 @@ mod tests {
 
     #[test]
     fn nobody_answers_for_a_message_without_outcomes() {
-        assert!(verdict(&[], "tx").is_err());
+        assert!(verdict(&[], "tx", PartialFailure::Report).is_err());
     }
 
     #[test]
@@ -106,7 +118,17 @@ mod tests {
             ("+a 5", receipt("a", 2, 1)),
             ("5 +a +b 5", receipt("tx", 4, 2)),
         ] {
-            assert_eq!(verdict(&outcomes(text), "tx"), expected, "{text}");
+            let outcomes = outcomes(text);
+            let report = PartialFailure::Report;
+            assert_eq!(verdict(&outcomes, "tx", report), expected, "{text}");
+            let refused = match expected {
+                Ok(Receipt {
+                    recipients, failed, ..
+                }) if failed > 0 => Err(Refusal::PartlyFailed { recipients, failed }),
+                expected => expected,
+            };
+            let refuse = PartialFailure::Refuse;
+            assert_eq!(verdict(&outcomes, "tx", refuse), refused, "{text}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
 
 /// What to do with one request, once it has been read whole.
@@ -44,6 +44,16 @@ impl Recorded {
         serde_json::from_slice(&self.body).expect("the body is JSON")
     }
 
+    /// The value of the first field with this name.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found
+                .eq_ignore_ascii_case(name)
+                .then(|| value.trim().to_owned())
+        })
+    }
+
     pub(crate) fn has_header(&self, line: &str) -> bool {
         let line = line.to_ascii_lowercase();
         self.head
@@ -73,8 +83,19 @@ impl FakeApi {
 
     /// Plays the script, one entry a request, then takes everything.
     pub(crate) fn play(script: impl IntoIterator<Item = Play>) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self::playing(script, socket)
+    }
+
+    /// Takes every message, on a socket that was bound before.
+    pub(crate) fn on(socket: TcpSocket) -> Self {
+        Self::playing([], socket)
+    }
+
+    fn playing(script: impl IntoIterator<Item = Play>, socket: TcpSocket) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let socket = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let socket = runtime.block_on(async { socket.listen(128) }).unwrap();
         let address = socket.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Mutex::new(script.into_iter().collect()),

@@ -144,7 +144,8 @@ impl Calls<'_> {
     ) -> Result<T, Answer> {
         self.check_throttle()?;
         let account = &self.outgoing.identity.api_key;
-        let mut key = self.key(account.current()).await?;
+        let own = self.key(account.current()).await?;
+        let mut key = own.or_else(|| self.caller.key.clone());
         let mut key_renewed = false;
         let mut retries = Retries::new(self.caller.retries);
         loop {
@@ -255,14 +256,13 @@ impl Calls<'_> {
         })
     }
 
-    /// The key that is found, else the gateway's own.
+    /// The key that is found, if one has to be.
     async fn key(
         &self,
         finding: impl Future<Output = Result<Option<Secret>, Denied>>,
     ) -> Result<Option<Secret>, Answer> {
         match timeout_at(self.deadline, finding).await {
-            Ok(Ok(Some(key))) => Ok(Some(key)),
-            Ok(Ok(None)) => Ok(self.caller.key.clone()),
+            Ok(Ok(key)) => Ok(key),
             Ok(Err(Denied::Credentials)) => Err(Answer::KeyRefused { reason: None }),
             Ok(Err(Denied::Unavailable)) | Err(_) => {
                 Err(Answer::deferred(Deferral::KeyUnavailable))

@@ -16,6 +16,7 @@ pub struct Json {
     url: Url,
     headers: HeaderMap,
     requests: Requests,
+    idempotent: bool,
     raw: bool,
 }
 
@@ -37,6 +38,7 @@ impl Json {
             url: http_client::url(&config.url, &config.path, config.allow_http)?,
             headers,
             requests: config.requests,
+            idempotent: config.idempotent,
             raw: config.raw,
         })
     }
@@ -57,16 +59,31 @@ impl Provider for Json {
         let request = |first: usize| {
             let recipients = first..all.min(first.saturating_add(step));
             let shown = outgoing.envelope.recipients().get(recipients.clone());
+            let shown = shown.unwrap_or_default();
+            let mut headers = self.headers.clone();
+            if let Ok(key) = HeaderValue::try_from(outgoing.idempotency.key(shown)) {
+                headers.insert(IDEMPOTENCY_KEY, key);
+            }
             Request {
-                body: form
-                    .addressed_to(outgoing.envelope.reverse_path(), shown.unwrap_or_default()),
+                body: form.addressed_to(outgoing.envelope.reverse_path(), shown),
                 recipients,
                 method: Method::POST,
                 url: self.url.clone(),
-                headers: self.headers.clone(),
+                headers,
             }
         };
         Ok((0..all).step_by(step).map(request).collect())
+    }
+
+    fn calls(&self, recipients: usize) -> usize {
+        match self.requests {
+            Requests::PerMessage => 1,
+            Requests::PerRecipient => recipients,
+        }
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.idempotent
     }
 
     fn answer(&self, response: &Response) -> Answer {
@@ -108,6 +125,9 @@ impl Json {
         JsonForm::new(email, content, id, received, raw.as_ref())
     }
 }
+
+/// The draft of the IETF (draft-ietf-httpapi-idempotency-key-header), which many APIs follow.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// `message_id`, `id` or `data.id`: a string or a number.
 fn id(body: &Value) -> Option<Quote> {

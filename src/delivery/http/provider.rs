@@ -42,6 +42,9 @@ pub trait Provider: fmt::Debug + Send + Sync {
         sender: Option<&str>,
     ) -> Result<Vec<Request>, Unsendable>;
 
+    /// How many requests there are for so many recipients.
+    fn calls(&self, recipients: usize) -> usize;
+
     /// Whether a request that may have been taken can be sent again, since the API knows it by its
     /// idempotency key.
     fn is_idempotent(&self) -> bool {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error};
@@ -25,7 +26,7 @@ use crate::smtp::envelope::Envelope;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::sasl::Credentials;
 use crate::smtp::session::{Authentication, Question, Session, Step, Tls, Wait};
-use crate::submission::{Refusal, Submission};
+use crate::submission::{Refusal, Submission, Unheard};
 use crate::telemetry::privacy::random_id;
 
 pub(super) struct Connection {
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     octets_read: u64,
     /// When the wait for the present command began.
     waiting_since: Option<Instant>,
+    /// The last final answer to a message, until the client says something more.
+    unheard: Option<Unheard>,
 }
 
 impl Connection {
@@ -76,6 +79,7 @@ impl Connection {
             transactions: 0,
             octets_read: 0,
             waiting_since: None,
+            unheard: None,
             service,
         }
     }
@@ -84,6 +88,13 @@ impl Connection {
     pub(super) async fn run(mut self, stream: TcpStream) {
         let started = Instant::now();
         let result = self.converse(Stream::Clear(stream)).await;
+        if let Some(unheard) = self
+            .unheard
+            .take()
+            .filter(|_| self.session.ending().is_none())
+        {
+            unheard.remember().await;
+        }
         let duration = started.elapsed();
         let ending = ending_label(self.session.ending());
         let metrics = &self.service.metrics;
@@ -123,7 +134,7 @@ impl Connection {
                     }
                 }
                 Step::Ask(question) => {
-                    let reply = self.decide(question).await;
+                    let reply = self.decide(question, &mut stream, &mut buffer).await;
                     self.session.answer(&reply);
                 }
                 Step::StartTls => {
@@ -185,12 +196,30 @@ impl Connection {
             Ok(Err(_)) => self.session.timed_out(),
             Ok(Ok(read)) => {
                 let octets = buffer.get(..read?).unwrap_or_default();
-                self.octets_read += octets.len() as u64;
-                self.session.receive(octets);
-                return Ok(!octets.is_empty());
+                return Ok(self.take(octets));
             }
         }
         Ok(true)
+    }
+
+    /// Hands octets that were read to the session. False at the end of the stream.
+    fn take(&mut self, octets: &[u8]) -> bool {
+        self.octets_read += octets.len() as u64;
+        self.session.receive(octets);
+        let is_there = !octets.is_empty();
+        if is_there {
+            self.unheard = None;
+        }
+        is_there
+    }
+
+    /// Whether the client has not left, without waiting for anything.
+    async fn is_listening(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> bool {
+        match stream.read(buffer).now_or_never() {
+            None => true,
+            Some(Ok(read)) => self.take(buffer.get(..read).unwrap_or_default()),
+            Some(Err(_)) => false,
+        }
     }
 
     fn patience(&self, wait: Wait) -> Duration {
@@ -205,13 +234,21 @@ impl Connection {
         }
     }
 
-    async fn decide(&mut self, question: Question) -> Reply {
+    async fn decide(
+        &mut self,
+        question: Question,
+        stream: &mut Stream,
+        buffer: &mut [u8],
+    ) -> Reply {
         match question {
             Question::Authenticate(credentials) => self.authenticate(credentials).await,
             Question::Mail(..) => self.begin(),
             Question::Rcpt(_) => reply::RECIPIENT_OK.clone(),
             Question::Data => replies::data(),
-            Question::Message(envelope, content) => self.message(envelope, content).await,
+            Question::Message(envelope, content) => {
+                let submission = self.submission(envelope, content);
+                self.message(submission, stream, buffer).await
+            }
         }
     }
 
@@ -253,30 +290,44 @@ impl Connection {
         reply::SENDER_OK.clone()
     }
 
-    async fn message(&mut self, envelope: Envelope, content: Bytes) -> Reply {
-        let metrics = &self.service.metrics;
-        metrics.received.inc();
-        let started = Instant::now();
-        let Some(identity) = self.authenticated.as_ref().or(self.trusted.as_ref()) else {
-            error!(
-                "session.id" = self.session_id,
-                "a message without an identity: this is a bug"
-            );
-            return replies::internal_fault();
-        };
-        let submission = Submission {
+    /// `None` without an identity, which is a bug.
+    fn submission(&self, envelope: Envelope, content: Bytes) -> Option<Submission> {
+        let identity = self.authenticated.as_ref().or(self.trusted.as_ref())?;
+        Some(Submission {
             session_id: self.session_id.clone(),
             transaction_id: format!("{}-{}", self.session_id, self.transactions),
             envelope,
             content,
             received: self.received(identity),
             identity: identity.clone(),
+        })
+    }
+
+    async fn message(
+        &mut self,
+        submission: Option<Submission>,
+        stream: &mut Stream,
+        buffer: &mut [u8],
+    ) -> Reply {
+        let service = Arc::clone(&self.service);
+        service.metrics.received.inc();
+        let started = Instant::now();
+        let Some(submission) = submission else {
+            error!(
+                "session.id" = self.session_id,
+                "a message without an identity: this is a bug"
+            );
+            return replies::internal_fault();
         };
-        let reply = match self.service.intake.accept(submission).await {
-            Ok(receipt) => replies::accepted(&receipt),
-            Err(refusal) => replies::refused(&refusal),
+        let is_listening = async || self.is_listening(stream, buffer).await;
+        let answered = service.intake.accept(submission, is_listening).await;
+        let reply = match &answered.result {
+            Ok(receipt) => replies::accepted(receipt),
+            Err(refusal) => replies::refused(refusal),
         };
-        metrics.processing.observe(started.elapsed().as_secs_f64());
+        self.unheard = answered.unheard();
+        let processing = &service.metrics.processing;
+        processing.observe(started.elapsed().as_secs_f64());
         reply
     }
 

@@ -53,6 +53,11 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
         )),
         Refusal::Structure(reason) => STRUCTURE.quoting(&format!("Message structure: {reason}")),
         Refusal::Loop => LOOP.clone(),
+        Refusal::FanOut => FAN_OUT.clone(),
+        Refusal::PartlyFailed { recipients, failed } => PARTLY_FAILED.quoting(&format!(
+            "Sent to {} of {recipients} recipients, {failed} refused (delivery.partial_failure)",
+            recipients - failed
+        )),
         Refusal::Deferred { cause, reason } => because(
             deferred(*cause),
             reason.as_ref().map(|reason| reason.as_str()),
@@ -110,6 +115,13 @@ static UNAVAILABLE_LOGIN: Reply = Reply::new(
 static RATE_LIMITED: Reply = Reply::new(451, 7, 1, "");
 static STRUCTURE: Reply = Reply::new(554, 6, 0, "");
 static LOOP: Reply = Reply::new(554, 4, 6, "Too many hops (limits.received_fields)");
+static FAN_OUT: Reply = Reply::new(
+    452,
+    5,
+    3,
+    "Too large for so many recipients (limits.fan_out); send to fewer at a time",
+);
+static PARTLY_FAILED: Reply = Reply::new(554, 0, 0, "");
 
 static UNREACHABLE: Reply = Reply::new(
     451,
@@ -199,6 +211,15 @@ mod tests {
                 "554 5.6.0 Message structure: too deep",
             ),
             (refused(&Refusal::Loop).to_string(), "554 5.4.6 "),
+            (refused(&Refusal::FanOut).to_string(), "452 4.5.3 "),
+            (
+                refused(&Refusal::PartlyFailed {
+                    recipients: 3,
+                    failed: 1,
+                })
+                .to_string(),
+                "554 5.0.0 Sent to 2 of 3 recipients, 1 refused",
+            ),
             (refusal(Deferral::Unreachable), "451 4.4.1 "),
             (refusal(Deferral::TimedOut), "451 4.4.2 "),
             (refusal(Deferral::Throttled), "451 4.7.1 "),
