@@ -32,4 +32,5 @@ pub mod raw;
 pub mod received;
 pub mod structure;
 pub mod transfer;
+mod uuencode;
 pub mod words;

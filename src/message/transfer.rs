@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use memchr::memchr2;
 
+use crate::message::uuencode::UuDecoder;
 use crate::message::words::hex_octet;
 
 /// How the content of a part was encoded for transport.
@@ -17,6 +18,8 @@ pub enum TransferEncoding {
     Identity,
     Base64,
     QuotedPrintable,
+    /// Never a standard, and still sent.
+    Uuencode,
 }
 
 impl TransferEncoding {
@@ -25,6 +28,7 @@ impl TransferEncoding {
         match value {
             "base64" => Self::Base64,
             "quoted-printable" => Self::QuotedPrintable,
+            "x-uuencode" | "uuencode" | "x-uue" | "uue" => Self::Uuencode,
             _ => Self::Identity,
         }
     }
@@ -33,13 +37,7 @@ impl TransferEncoding {
 /// The whole content of a part, decoded.
 pub fn decode(octets: &[u8], encoding: TransferEncoding) -> Vec<u8> {
     let mut decoded = Vec::new();
-    match encoding {
-        TransferEncoding::Identity => decoded.extend_from_slice(octets),
-        TransferEncoding::Base64 => Base64Decoder::default().fill(octets, &mut decoded, usize::MAX),
-        TransferEncoding::QuotedPrintable => {
-            QuotedPrintableDecoder::default().fill(octets, &mut decoded, usize::MAX);
-        }
-    }
+    State::new(octets, encoding).fill(octets, &mut decoded, usize::MAX);
     decoded
 }
 
@@ -65,42 +63,58 @@ pub(super) struct Decoder {
     state: State,
 }
 
-#[derive(Clone)]
-enum State {
-    Identity(usize),
-    Base64(Base64Decoder),
-    QuotedPrintable(QuotedPrintableDecoder),
-}
-
 impl Decoder {
     pub(super) fn new(octets: Bytes, encoding: TransferEncoding) -> Self {
-        let state = match encoding {
-            TransferEncoding::Identity => State::Identity(0),
-            TransferEncoding::Base64 => State::Base64(Base64Decoder::default()),
-            TransferEncoding::QuotedPrintable => {
-                State::QuotedPrintable(QuotedPrintableDecoder::default())
-            }
-        };
+        let state = State::new(&octets, encoding);
         Self { octets, state }
     }
 
     /// Adds decoded octets until `out` holds `want` of them or there are no more.
     pub(super) fn fill(&mut self, out: &mut Vec<u8>, want: usize) {
-        match &mut self.state {
-            State::Identity(at) => {
-                let rest = self.octets.get(*at..).unwrap_or_default();
+        self.state.fill(&self.octets, out, want);
+    }
+}
+
+#[derive(Clone)]
+enum State {
+    Identity(usize),
+    Base64(Base64Decoder),
+    QuotedPrintable(QuotedPrintableDecoder),
+    Uuencode(UuDecoder),
+}
+
+impl State {
+    fn new(octets: &[u8], encoding: TransferEncoding) -> Self {
+        match encoding {
+            TransferEncoding::Identity => Self::Identity(0),
+            TransferEncoding::Base64 => Self::Base64(Base64Decoder::default()),
+            TransferEncoding::QuotedPrintable => {
+                Self::QuotedPrintable(QuotedPrintableDecoder::default())
+            }
+            TransferEncoding::Uuencode => {
+                UuDecoder::begin(octets).map_or(Self::Identity(0), Self::Uuencode)
+            }
+        }
+    }
+
+    fn fill(&mut self, octets: &[u8], out: &mut Vec<u8>, want: usize) {
+        match self {
+            Self::Identity(at) => {
+                let rest = octets.get(*at..).unwrap_or_default();
                 let taken = rest.len().min(want.saturating_sub(out.len()));
                 out.extend_from_slice(rest.get(..taken).unwrap_or_default());
                 *at = at.saturating_add(taken);
             }
-            State::Base64(decoder) => decoder.fill(&self.octets, out, want),
-            State::QuotedPrintable(decoder) => decoder.fill(&self.octets, out, want),
+            Self::Base64(decoder) => decoder.fill(octets, out, want),
+            Self::QuotedPrintable(decoder) => decoder.fill(octets, out, want),
+            Self::Uuencode(decoder) => decoder.fill(octets, out, want),
         }
     }
 }
 
-/// Base64, foreign characters left out (RFC 2045 §6.8). Padding ends a run of six-bit groups and
-/// another may follow: some programs encode line by line.
+/// Base64, foreign characters left out (RFC 2045 §6.8). Padding ends a run of six-bit groups.
+/// Another may follow, since some programs encode line by line; a text may, too, that somebody put
+/// there on the way, and it is no content.
 #[derive(Clone, Default)]
 struct Base64Decoder {
     at: usize,
