@@ -124,13 +124,13 @@ struct Base64Decoder {
 
 impl Base64Decoder {
     fn fill(&mut self, octets: &[u8], out: &mut Vec<u8>, want: usize) {
-        for &octet in octets.get(self.at..).unwrap_or_default() {
-            if out.len() >= want {
-                return;
-            }
+        while out.len() < want
+            && let Some(&octet) = octets.get(self.at)
+        {
             self.at = self.at.saturating_add(1);
             if octet == b'=' {
                 self.held = 0;
+                self.skip_padding(octets);
                 continue;
             }
             let Some(six) = six_bits(octet) else {
@@ -144,6 +144,29 @@ impl Base64Decoder {
                 out.push(octet);
             }
         }
+    }
+
+    /// Goes on where whole groups follow on the next line that is not empty, else to the end.
+    fn skip_padding(&mut self, octets: &[u8]) {
+        let rest = octets.get(self.at..).unwrap_or_default();
+        let padding = |octet: &u8| *octet == b'=' || octet.is_ascii_whitespace();
+        let skipped = rest.iter().position(|octet| !padding(octet));
+        let rest = rest
+            .get(skipped.unwrap_or(rest.len())..)
+            .unwrap_or_default();
+        // Only up to the next padding: else a line full of it would be searched again and again.
+        let is_end = |octet: &u8| matches!(octet, b'=' | b'\r' | b'\n');
+        let end = rest.iter().position(is_end).unwrap_or(rest.len());
+        let run = rest.get(..end).unwrap_or_default().trim_ascii_end();
+        let groups = match rest.get(end) {
+            Some(b'=') => run.len() % 4 > 1,
+            _ => run.len().is_multiple_of(4),
+        };
+        let goes_on = groups && run.iter().all(|octet| six_bits(*octet).is_some());
+        self.at = match goes_on {
+            true => octets.len().saturating_sub(rest.len()),
+            false => octets.len(),
+        };
     }
 }
 
@@ -286,6 +309,9 @@ mod tests {
             ("aGU=bGxv", "hello"),
             ("aGU=\r\nbGxv\r\n", "hello"),
             ("aGVsb", "hel"),
+            ("aGVsbG8= and more", "hello"),
+            ("aGU=\r\nbGw=\r\n-- \r\nthe list", "hell"),
+            ("aGVsbG8=\r\n\r\n____\r\nfour\r\n", "hello"),
             ("====", ""),
             ("", ""),
         ] {
@@ -318,15 +344,24 @@ mod tests {
         assert_eq!(total, length + 2);
     }
 
+    #[test]
+    fn padding_everywhere_costs_no_more_than_base64() {
+        for unit in ["=", "AAA=", "A=", "=\r\n", "AA== ", "AA== =a"] {
+            let octets = unit.repeat(4_000_000_usize.div_euclid(unit.len()));
+            let _ = decode(octets.as_bytes(), TransferEncoding::Base64);
+        }
+    }
+
     proptest! {
         #[test]
         fn pauses_do_not_change_what_is_decoded(
-            octets in "[a-f0-9= \t\r\nA+/é]{0,120}", want in 1_usize..9
+            octets in "(begin 644 a\n)?[a-f0-9= \t\r\nA+/é]{0,120}", want in 1_usize..9
         ) {
             for encoding in [
                 TransferEncoding::Identity,
                 TransferEncoding::Base64,
                 TransferEncoding::QuotedPrintable,
+                TransferEncoding::Uuencode,
             ] {
                 let whole = decode(octets.as_bytes(), encoding);
                 let bytes = Bytes::from(octets.clone());
