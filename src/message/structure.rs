@@ -65,6 +65,7 @@ impl Structure {
             pass.end_parts_inside(delimiter.level, delimiter.start);
             at = delimiter.end;
             match delimiter.kind {
+                DelimiterKind::Next if pass.is_repeated(&delimiter) => {}
                 DelimiterKind::Next => at = pass.begin_part(at)?,
                 DelimiterKind::Close => pass.end_level(delimiter.start),
             }
@@ -205,6 +206,14 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Whether the next line is the same boundary again: they share the line end, so there is no
+    /// part between them (RFC 2046 §5.1.1).
+    fn is_repeated(&self, delimiter: &Delimiter) -> bool {
+        let next = self.octets.get(delimiter.end..).unwrap_or_default();
+        let next = self.delimits(line(next));
+        matches!(next, Some((level, DelimiterKind::Next)) if level == delimiter.level)
+    }
+
     /// Where the next line with two hyphens at its front begins.
     fn line_behind(&self, at: usize) -> Option<usize> {
         let found = self.line_with_hyphens.find(self.octets.get(at..)?)?;
@@ -250,10 +259,11 @@ impl<'a> Pass<'a> {
 
     fn end_part(&mut self, index: usize, line_start: usize) {
         let next = self.parts.len();
-        // At the end of the message there is no boundary line that could own the line end.
-        let end = match line_start < self.octets.len() {
-            true => self.before_line_end(line_start),
-            false => line_start,
+        // A boundary that was cut off at the end of the message owned a line end, too; without
+        // any boundary it is content.
+        let end = match index == 0 && line_start == self.octets.len() {
+            true => line_start,
+            false => self.before_line_end(line_start),
         };
         if let Some(part) = self.parts.get_mut(index) {
             part.body.end = end.max(part.body.start);
@@ -346,7 +356,6 @@ mod tests {
             [
                 "0 multipart/mixed",
                 "1 text/plain \"\"",
-                "1 text/plain \"\"",
                 "1 a/b \"\"",
                 "1 text/plain \"\"",
                 "1 text/plain \"no field\"",
@@ -402,7 +411,22 @@ mod tests {
     fn a_missing_close_ends_with_the_message() {
         assert_eq!(
             outline(&format!("{MIXED}--a\r\n\r\none\r\n")),
-            ["0 multipart/mixed", "1 text/plain \"one\\r\\n\""]
+            ["0 multipart/mixed", "1 text/plain \"one\""]
+        );
+    }
+
+    #[test]
+    fn a_boundary_that_is_repeated_holds_no_part() {
+        assert_eq!(
+            outline(&format!(
+                "{MIXED}{}--a\r\n\r\none\r\n--a--",
+                "--a\r\n".repeat(5000)
+            )),
+            ["0 multipart/mixed", "1 text/plain \"one\""]
+        );
+        assert_eq!(
+            outline(&format!("{MIXED}--a\r\n--a--\r\n")),
+            ["0 multipart/mixed", "1 text/plain \"\""]
         );
     }
 
