@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test clients bench lint fmt doc ci clean
+.PHONY: help run test interop clients bench lint fmt doc ci clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -10,6 +10,9 @@ run: ## Start the sandbox: SMTP on 2587 and 2465, inbox on http://127.0.0.1:8080
 test: ## Run all tests; needs nothing but Rust
 	cargo test
 
+interop: ## Compare with Python on messages that others collected; needs python3 and its testsuite
+	cargo test --test interop -- --nocapture
+
 clients: ## Send through the release binary with curl, Python and lettre; needs curl and python3
 	cargo test --release --test clients
 
@@ -18,7 +21,7 @@ bench: ## Measure messages a second and their cost, with the release binary
 
 lint: ## Check format, lints and documentation; warnings are errors
 	cargo fmt --check
-	cargo clippy --all-targets --test clients --test throughput -- -D warnings
+	cargo clippy --all-targets --test interop --test clients --test throughput -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --quiet
 
 fmt: ## Format the code
