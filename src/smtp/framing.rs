@@ -1,17 +1,22 @@
 //! Lines and mail data out of octets, within bounds.
 //!
 //! [`LineFramer`] cuts command lines; [`DataFramer`] takes mail data up to CRLF.CRLF, undoing
-//! dot-stuffing (RFC 5321 §4.5.2). Both give the same result however the octets were cut into
-//! reads, and neither looks at an octet twice.
+//! dot-stuffing (RFC 5321 §4.5.2); [`chunks`] takes mail data of a told size (RFC 3030). All give
+//! the same result however the octets were cut into reads, and none searches an octet twice.
 //!
 //! A lone CR or LF in mail data is never a boundary: it becomes CRLF, and is remembered for those
 //! who refuse it. Who takes LF.CRLF for an end can be made to see two messages where there is one
 //! (SMTP smuggling).
 
+pub mod chunks;
+mod text;
+
 use std::fmt;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use memchr::{memchr, memchr2};
+use memchr::memchr;
+
+use crate::smtp::framing::text::Text;
 
 /// The line was longer than its limit. It has been thrown away up to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,12 +114,7 @@ pub enum LoneNewlines {
 
 /// Takes mail data up to its end, undoing dot-stuffing.
 pub struct DataFramer {
-    content: BytesMut,
-    /// Octets so far as RFC 1870 §3 counts them: CRLF line ends, no dot-stuffing.
-    size: u64,
-    /// 0 = no limit.
-    limit: u64,
-    lone_line_break: bool,
+    text: Text,
     state: State,
 }
 
@@ -128,20 +128,14 @@ enum State {
     DotCr,
     /// Inside a line.
     Text,
-    /// After a CR inside a line.
-    Cr,
     End,
 }
 
 impl DataFramer {
     /// `announced` is what SIZE= said, if anything; it only sizes the first buffer.
     pub fn new(limit: u64, announced: Option<u64>) -> Self {
-        let first = announced.unwrap_or(0).min(FIRST_BUFFER);
         Self {
-            content: BytesMut::with_capacity(usize::try_from(first).unwrap_or(0)),
-            size: 0,
-            limit,
-            lone_line_break: false,
+            text: Text::new(limit, announced.unwrap_or(0)),
             state: State::LineStart,
         }
     }
@@ -149,72 +143,32 @@ impl DataFramer {
     /// Takes the next octets. What lies behind the end of data stays in `octets`.
     pub fn push(&mut self, octets: &mut impl AsInput) {
         while let (Some(&next), false) = (octets.input().first(), self.is_complete()) {
-            if self.state == State::Text {
-                let rest = octets.input();
-                let text = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
-                if let Some(text) = rest.get(..text) {
-                    self.keep(text);
-                }
-                octets.consume(text);
-                if octets.input().is_empty() {
-                    return;
-                }
+            let marks = match (self.state, next) {
+                (State::LineStart, b'.') => Some(State::Dot),
+                (State::Dot, b'\r') => Some(State::DotCr),
+                (State::DotCr, b'\n') => Some(State::End),
+                _ => None,
+            };
+            if let Some(state) = marks {
+                self.state = state;
+                octets.consume(1);
+                continue;
             }
-            let next = octets.input().first().copied().unwrap_or(next);
-            self.state = self.after(next);
-            octets.consume(1);
-        }
-    }
-
-    /// The automaton: one octet that [`Self::push`] could not take as plain text.
-    fn after(&mut self, octet: u8) -> State {
-        match (self.state, octet) {
-            (State::LineStart, b'.') => State::Dot,
-            (State::Dot, b'\r') => State::DotCr,
-            (State::DotCr, b'\n') => State::End,
-            (State::Cr, b'\n') => {
-                self.keep(b"\r\n");
+            if self.state == State::DotCr {
+                // The CR before this octet stood alone; the octet itself is inside a line.
+                self.text.lone();
+            }
+            self.state = if self.text.take_line(octets) {
                 State::LineStart
-            }
-            // The CR before this octet stood alone; the octet itself is read as inside a line.
-            (State::DotCr | State::Cr, _) => {
-                self.lone();
-                self.state = State::Text;
-                self.after(octet)
-            }
-            (_, b'\r') => State::Cr,
-            (_, b'\n') => {
-                self.lone();
+            } else {
                 State::Text
-            }
-            (_, octet) => {
-                self.keep(&[octet]);
-                State::Text
-            }
+            };
         }
-    }
-
-    fn lone(&mut self) {
-        self.lone_line_break = true;
-        self.keep(b"\r\n");
-    }
-
-    fn keep(&mut self, octets: &[u8]) {
-        self.size = self.size.saturating_add(octets.len() as u64);
-        if self.is_too_large() {
-            self.content = BytesMut::new();
-        } else {
-            self.content.extend_from_slice(octets);
-        }
-    }
-
-    fn is_too_large(&self) -> bool {
-        self.limit != 0 && self.size > self.limit
     }
 
     /// The octets kept so far.
     pub fn buffered(&self) -> usize {
-        self.content.len()
+        self.text.buffered()
     }
 
     pub fn is_complete(&self) -> bool {
@@ -227,13 +181,7 @@ impl DataFramer {
     /// [`DataError::LoneLineBreak`] where `lone` says so; close the session then: what follows
     /// could be mail data to one reader and commands to another. [`DataError::TooLarge`].
     pub fn finish(self, lone: LoneNewlines) -> Result<Bytes, DataError> {
-        if self.lone_line_break && lone == LoneNewlines::Refuse {
-            return Err(DataError::LoneLineBreak);
-        }
-        if self.is_too_large() {
-            return Err(DataError::TooLarge);
-        }
-        Ok(self.content.freeze())
+        self.text.finish(lone)
     }
 }
 
@@ -276,9 +224,6 @@ pub fn stuff(content: &[u8]) -> Vec<u8> {
     }
     out
 }
-
-/// SIZE= is a stranger's word: no more than this is set aside for it.
-const FIRST_BUFFER: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
