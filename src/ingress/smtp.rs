@@ -193,13 +193,14 @@ impl Metrics {
     }
 }
 
-const ENDINGS: [Ending; 8] = [
+const ENDINGS: [Ending; 9] = [
     Ending::Quit,
     Ending::TimedOut,
     Ending::Draining,
     Ending::Errors,
     Ending::NotSmtp,
     Ending::EarlyOctets,
+    Ending::UnreadableChunk,
     Ending::LoneLineBreak,
     Ending::Refused,
 ];
@@ -213,6 +214,7 @@ fn ending_label(ending: Option<Ending>) -> &'static str {
         Some(Ending::Errors) => "errors",
         Some(Ending::NotSmtp) => "not_smtp",
         Some(Ending::EarlyOctets) => "early_octets",
+        Some(Ending::UnreadableChunk) => "unreadable_chunk",
         Some(Ending::LoneLineBreak) => "lone_line_break",
         Some(Ending::Refused) => "refused",
         None => "peer_left",

@@ -1,4 +1,4 @@
-//! A line to a [`Command`] (RFC 5321 §4.1.1, RFC 3207, RFC 4954).
+//! A line to a [`Command`] (RFC 5321 §4.1.1, RFC 3207, RFC 4954, RFC 3030).
 //!
 //! Leniencies, each seen in the field: any case; blanks around arguments; `MAIL FROM: <path>`; a
 //! path without brackets.
@@ -19,11 +19,20 @@ pub enum Command {
     Mail(ReversePath, MailParameters),
     Rcpt(ForwardPath),
     Data,
+    Bdat(Chunk),
     Rset,
     Noop,
     Vrfy,
     Help,
     Quit,
+}
+
+/// What BDAT says about the octets that follow its line (RFC 3030 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    pub size: u64,
+    /// The message ends with this chunk.
+    pub last: bool,
 }
 
 /// Why a line is not a command that is taken here.
@@ -80,6 +89,7 @@ impl Command {
             "MAIL" => mail(argument),
             "RCPT" => rcpt(argument),
             "DATA" => alone(Self::Data),
+            "BDAT" => bdat(argument),
             "RSET" => alone(Self::Rset),
             "NOOP" => Ok(Self::Noop),
             "VRFY" if argument.is_empty() => Err(SyntaxError::Argument),
@@ -91,6 +101,14 @@ impl Command {
             _ => Err(SyntaxError::Unknown),
         }
     }
+}
+
+/// Whether a line that begins with these octets is a BDAT, or meant to be one: octets follow it
+/// that must not be read as commands, even where the line itself cannot be read.
+pub fn is_bdat(start: &[u8]) -> bool {
+    start
+        .get(..4)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
 }
 
 /// Whether a line that begins with these octets is another protocol's: a TLS record, or an HTTP
@@ -141,6 +159,8 @@ impl fmt::Display for Command {
             }
             Self::Rcpt(path) => write!(f, "RCPT TO:<{path}>"),
             Self::Data => f.write_str("DATA"),
+            Self::Bdat(Chunk { size, last: false }) => write!(f, "BDAT {size}"),
+            Self::Bdat(Chunk { size, last: true }) => write!(f, "BDAT {size} LAST"),
             Self::Rset => f.write_str("RSET"),
             Self::Noop => f.write_str("NOOP"),
             Self::Vrfy => f.write_str("VRFY postmaster"),
@@ -184,6 +204,26 @@ fn rcpt(argument: &str) -> Result<Command, SyntaxError> {
         return Err(ParameterError::Unknown.into());
     }
     Ok(Command::Rcpt(path))
+}
+
+/// The size has no sign and fits 64 bits; as that of SIZE= (RFC 1870 §4) it has up to twenty
+/// digits.
+fn bdat(argument: &str) -> Result<Command, SyntaxError> {
+    let mut words = argument.split_ascii_whitespace();
+    let size = words
+        .next()
+        .filter(|digits| digits.len() <= 20 && digits.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(SyntaxError::Argument)?;
+    let last = match words.next() {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case("LAST") => true,
+        Some(_) => return Err(SyntaxError::Argument),
+    };
+    match words.next() {
+        None => Ok(Command::Bdat(Chunk { size, last })),
+        Some(_) => Err(SyntaxError::Argument),
+    }
 }
 
 fn after_keyword<'a>(argument: &'a str, keyword: &str) -> Result<&'a str, SyntaxError> {
@@ -241,7 +281,7 @@ mod tests {
         for (line, fault) in [
             ("", SyntaxError::Unknown),
             ("FOO", SyntaxError::Unknown),
-            ("BDAT 5", SyntaxError::Unknown),
+            ("BDATA 5", SyntaxError::Unknown),
             ("EHLO", SyntaxError::Argument),
             ("EHLO a b", SyntaxError::Argument),
             ("EXPN list", SyntaxError::NotImplemented),
@@ -287,6 +327,39 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_has_a_size_of_up_to_twenty_digits_and_maybe_an_end() {
+        for (line, size, last) in [
+            ("BDAT 0", 0, false),
+            ("BDAT 0 LAST", 0, true),
+            ("bdat  86\tlast ", 86, true),
+            ("BDAT 00000000000000000007", 7, false),
+            ("BDAT 18446744073709551615", u64::MAX, false),
+        ] {
+            assert_eq!(
+                parse(line),
+                Ok(Command::Bdat(Chunk { size, last })),
+                "{line}"
+            );
+        }
+        for line in [
+            "BDAT",
+            "BDAT LAST",
+            "BDAT -1",
+            "BDAT +1",
+            "BDAT 0x10",
+            "BDAT 1,000",
+            "BDAT 1.5",
+            "BDAT \u{661}",
+            "BDAT 18446744073709551616",
+            "BDAT 000000000000000000007",
+            "BDAT 5 FIRST",
+            "BDAT 5 LAST 5",
+        ] {
+            assert_eq!(parse(line), Err(SyntaxError::Argument), "{line}");
+        }
+    }
+
+    #[test]
     fn debug_output_hides_credentials() {
         let command = parse("AUTH PLAIN AGFubgBzZWNyZXQ=").unwrap();
         assert!(!format!("{command:?}").contains("AGFub"));
@@ -326,6 +399,8 @@ mod tests {
                     ForwardPath::take(&format!("<{text}>")).ok()?.0,
                 ))
             }),
+            (any::<u64>(), any::<bool>())
+                .prop_map(|(size, last)| Command::Bdat(Chunk { size, last })),
             prop_oneof![
                 Just(Command::StartTls),
                 Just(Command::Data),

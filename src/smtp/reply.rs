@@ -137,6 +137,11 @@ pub fn printable(text: &str, limit: usize) -> String {
     text.chars().take(limit).map(keep).collect()
 }
 
+/// A chunk is there, and others are to follow (RFC 3030 §2).
+pub fn chunk_received(size: u64) -> Reply {
+    OK.quoting(&format!("{size} octets received"))
+}
+
 /// RFC 5321 §4.5.3.1.5 allows 512 octets with the code.
 const MAX_TEXT: usize = 400;
 
@@ -152,7 +157,7 @@ pub static HELP: Reply = Reply::new(
     214,
     0,
     0,
-    "EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\n\
+    "EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\n\
      Submission only (RFC 6409): STARTTLS, then AUTH, then MAIL",
 );
 
@@ -172,6 +177,7 @@ pub static NOT_IMPLEMENTED: Reply = Reply::new(502, 5, 1, "Command not implement
 pub static BAD_ARGUMENT: Reply = Reply::new(501, 5, 2, "Bad argument");
 pub static BAD_PARAMETER: Reply = Reply::new(501, 5, 4, "Bad parameter value");
 pub static UNKNOWN_PARAMETER: Reply = Reply::new(555, 5, 4, "Parameter not supported");
+pub static BAD_CHUNK: Reply = Reply::new(501, 5, 4, "Bad chunk size, closing");
 pub static BAD_SENDER: Reply = Reply::new(501, 1, 7, "Bad sender address");
 pub static SENDER_NOT_QUALIFIED: Reply =
     Reply::new(554, 1, 8, "Sender domain is not fully qualified");
@@ -194,6 +200,12 @@ pub static TOO_MANY_RECIPIENTS: Reply = Reply::new(
     "Too many recipients (limits.recipients); send the rest in another message",
 );
 pub static TOO_LARGE: Reply = Reply::new(552, 3, 4, "Message exceeds the size limit");
+pub static CHUNK_TOO_LARGE: Reply = Reply::new(
+    552,
+    3,
+    4,
+    "Chunk exceeds the message size limit many times over, closing",
+);
 pub static LONE_LINE_BREAK: Reply = Reply::new(
     550,
     5,
@@ -204,6 +216,12 @@ pub static LONE_LINE_BREAK: Reply = Reply::new(
 pub static GREETING_FIRST: Reply = Reply::new(503, 5, 1, "Send EHLO first");
 pub static TRANSACTION_OPEN: Reply =
     Reply::new(503, 5, 1, "A transaction is open; finish it or send RSET");
+pub static CHUNKS_OPEN: Reply = Reply::new(
+    503,
+    5,
+    1,
+    "A message in chunks is open; finish it or send RSET",
+);
 pub static MAIL_FIRST: Reply = Reply::new(503, 5, 1, "Send MAIL first");
 pub static NO_RECIPIENT: Reply = Reply::new(554, 5, 1, "No valid recipients");
 pub static TLS_ACTIVE: Reply = Reply::new(503, 5, 1, "TLS is active already");

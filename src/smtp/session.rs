@@ -1,4 +1,4 @@
-//! The server side of one SMTP session (RFC 5321, 3207, 4954, 2920), without I/O.
+//! The server side of one SMTP session (RFC 5321, 3207, 4954, 2920, 3030), without I/O.
 //!
 //! Octets go in through [`Session::receive`]; [`Session::step`] says what to do next. Whatever the
 //! protocol cannot decide is a [`Question`]; its answer is the reply to send, and a positive reply
@@ -8,6 +8,7 @@
 //! Invariants: an envelope exists in a transaction only; TLS makes the session forget everything
 //! said before; nothing comes after [`Step::Close`].
 
+mod chunks;
 mod commands;
 
 use std::fmt;
@@ -16,8 +17,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::smtp::address::{ForwardPath, ReversePath};
-use crate::smtp::command::is_not_smtp;
+use crate::smtp::command::{Chunk, is_bdat, is_not_smtp};
 use crate::smtp::envelope::Envelope;
+use crate::smtp::framing::chunks::{ChunkFramer, ThrownAway};
 use crate::smtp::framing::{DataError, DataFramer, LineFramer, LoneNewlines};
 use crate::smtp::parameter::MailParameters;
 use crate::smtp::reply::{self, Reply};
@@ -46,7 +48,8 @@ pub enum Question {
     Mail(ReversePath, MailParameters),
     /// Is this recipient taken? 250 says so.
     Rcpt(ForwardPath),
-    /// May the mail data come? 354 says so.
+    /// May the mail data come? 354 says so; behind BDAT it is not sent on, for the data comes
+    /// unasked.
     Data,
     /// Take this message: any reply ends the transaction.
     Message(Envelope, Bytes),
@@ -70,6 +73,7 @@ impl fmt::Debug for Question {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     Command,
+    /// A message is on its way: the rest of its data, or the next of its chunks.
     MailData,
 }
 
@@ -84,6 +88,8 @@ pub enum Ending {
     NotSmtp,
     /// Octets behind STARTTLS or behind a refused DATA.
     EarlyOctets,
+    /// Behind a BDAT whose size is unknown, or beyond all bounds, no command can be found again.
+    UnreadableChunk,
     LoneLineBreak,
     /// An answer was 421.
     Refused,
@@ -144,8 +150,29 @@ enum Phase {
     Authenticating(Exchange),
     Transaction(Envelope),
     MailData(Envelope, DataFramer),
+    /// Octets of a chunk come next.
+    Chunk(Envelope, ChunkFramer, Chunk),
+    /// Behind a chunk, and before the next one of the same message.
+    Chunks(Envelope, ChunkFramer),
+    /// A chunk was refused, and the message with it: there may be more of it, up to LAST or RSET.
+    ChunksRefused(Reply),
     TlsHandshake,
     Closing,
+}
+
+/// A chunk that is refused. Its octets come all the same, and the refusal is told behind them
+/// (RFC 3030 §2).
+struct RefusedChunk {
+    octets: ThrownAway,
+    refusal: Reply,
+    blame: Blame,
+}
+
+/// Whether a refusal counts as an error of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    Client,
+    Nobody,
 }
 
 /// A question that waits for its answer, with what a positive one needs.
@@ -166,9 +193,18 @@ struct Peer {
     errors: u32,
 }
 
+impl Peer {
+    /// Whether it is known who this is.
+    fn may_send(&self) -> bool {
+        self.authentication == Authentication::Waived || self.authenticated
+    }
+}
+
 pub struct Session {
     settings: Arc<Settings>,
     phase: Phase,
+    /// While its octets come, nothing else is read; `phase` is the one behind it.
+    refused_chunk: Option<RefusedChunk>,
     peer: Peer,
     input: BytesMut,
     lines: LineFramer,
@@ -183,6 +219,7 @@ impl Session {
     pub fn new(settings: Arc<Settings>, tls: Tls, authentication: Authentication) -> Self {
         let mut session = Self {
             phase: Phase::Greeting,
+            refused_chunk: None,
             peer: Peer {
                 tls,
                 authentication,
@@ -207,8 +244,13 @@ impl Session {
     /// Takes octets that were read. Mail data goes straight to its framer, without a stop in the
     /// input buffer.
     pub fn receive(&mut self, mut octets: &[u8]) {
-        if let (Phase::MailData(_, framer), true) = (&mut self.phase, self.input.is_empty()) {
-            framer.push(&mut octets);
+        if self.input.is_empty() {
+            match (&mut self.refused_chunk, &mut self.phase) {
+                (Some(chunk), _) => chunk.octets.push(&mut octets),
+                (None, Phase::MailData(_, framer)) => framer.push(&mut octets),
+                (None, Phase::Chunk(_, framer, _)) => framer.push(&mut octets),
+                _ => {}
+            }
         }
         if !matches!(self.phase, Phase::Closing) {
             self.input.extend_from_slice(octets);
@@ -219,7 +261,8 @@ impl Session {
     pub fn step(&mut self) -> Step {
         loop {
             let asking = self.question.is_some() || self.asked.is_some();
-            let busy = matches!(self.phase, Phase::MailData(..) | Phase::TlsHandshake);
+            let handshake = matches!(self.phase, Phase::TlsHandshake);
+            let busy = handshake || self.waiting_for() == Wait::MailData;
             if self.draining && !asking && !busy {
                 self.draining = false;
                 self.close_with(&reply::SHUTTING_DOWN, Ending::Draining);
@@ -262,6 +305,12 @@ impl Session {
                     envelope.add_recipient(path);
                 }
             }
+            Asked::Data if matches!(self.phase, Phase::Chunk(..)) => {
+                if !reply.is_positive() {
+                    self.refuse_first_chunk(reply);
+                }
+                return;
+            }
             Asked::Data if reply.is_positive() => self.start_mail_data(),
             Asked::Data if self.closed_for_early_octets(reply) => return,
             _ => {}
@@ -293,9 +342,12 @@ impl Session {
         self.draining = true;
     }
 
+    /// A chunk that is thrown away is waited for as mail data is. Before AUTH it must be whole in
+    /// time, as a command: a stranger may not hold a session by octets that drip in.
     pub fn waiting_for(&self) -> Wait {
         match self.phase {
-            Phase::MailData(..) => Wait::MailData,
+            Phase::MailData(..) | Phase::Chunk(..) | Phase::Chunks(..) => Wait::MailData,
+            _ if self.refused_chunk.is_some() && self.peer.may_send() => Wait::MailData,
             _ => Wait::Command,
         }
     }
@@ -326,6 +378,7 @@ impl Session {
     pub fn buffered(&self) -> usize {
         let content = match &self.phase {
             Phase::MailData(_, framer) => framer.buffered(),
+            Phase::Chunk(_, framer, _) | Phase::Chunks(_, framer) => framer.buffered(),
             _ => 0,
         };
         content
@@ -335,8 +388,13 @@ impl Session {
 
     /// Makes what progress the input allows; false when more is needed.
     fn advance(&mut self) -> bool {
-        if matches!(self.phase, Phase::MailData(..)) {
-            return self.mail_data();
+        if self.refused_chunk.is_some() {
+            return self.throw_away_chunk();
+        }
+        match self.phase {
+            Phase::MailData(..) => return self.mail_data(),
+            Phase::Chunk(..) => return self.chunk(),
+            _ => {}
         }
         let authenticating = matches!(self.phase, Phase::Authenticating(_));
         if !authenticating && self.lines.is_at_line_start() && is_not_smtp(&self.input) {
@@ -351,8 +409,11 @@ impl Session {
         } else {
             limit
         };
+        let bdat = !authenticating && self.lines.is_at_line_start() && is_bdat(&self.input);
         match self.lines.next(&mut self.input, limit) {
+            None if bdat && !self.lines.is_at_line_start() => self.unreadable_chunk(),
             None => return false,
+            Some(Err(_)) if bdat => self.unreadable_chunk(),
             Some(Err(fault)) => {
                 if authenticating {
                     self.phase = Phase::Ready;
@@ -397,14 +458,18 @@ impl Session {
             self.phase = Phase::MailData(envelope, framer);
             return false;
         }
-        match framer.finish(self.settings.lone_newlines) {
+        self.end_of_data(envelope, framer.finish(self.settings.lone_newlines));
+        true
+    }
+
+    fn end_of_data(&mut self, envelope: Envelope, content: Result<Bytes, DataError>) {
+        match content {
             Ok(content) => self.question = Some(Question::Message(envelope, content)),
             Err(DataError::TooLarge) => self.reply(&reply::TOO_LARGE),
             Err(DataError::LoneLineBreak) => {
                 self.close_with(&reply::LONE_LINE_BREAK, Ending::LoneLineBreak);
             }
         }
-        true
     }
 
     fn ask(&mut self, question: Question) -> Step {
@@ -453,6 +518,7 @@ impl Session {
             self.ending = Some(ending);
         }
         self.phase = Phase::Closing;
+        self.refused_chunk = None;
         self.input = BytesMut::new();
         self.question = None;
         self.asked = None;

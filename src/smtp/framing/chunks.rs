@@ -1,8 +1,8 @@
 //! A message that comes in chunks of a told size (BDAT, RFC 3030 §2).
 //!
-//! The octets of a chunk are content, whatever they look like: there is no dot-stuffing, and CRLF.CRLF
-//! ends nothing. Line ends are read across chunks, so the cuts between them change nothing either:
-//! the content is the one that DATA would have brought.
+//! The octets of a chunk are content, whatever they look like: there is no dot-stuffing, and
+//! CRLF.CRLF ends nothing. Line ends are read across chunks, so the cuts between them change
+//! nothing either: the content is the one that DATA would have brought.
 
 use bytes::Bytes;
 
@@ -54,6 +54,11 @@ impl ChunkFramer {
     /// The octets kept so far.
     pub fn buffered(&self) -> usize {
         self.text.buffered()
+    }
+
+    /// Drops the message. The rest of the present chunk is still to come.
+    pub fn throw_away(self) -> ThrownAway {
+        ThrownAway::new(self.left)
     }
 
     /// The content, behind the last chunk. A last line without a line end gets one, as DATA would
@@ -165,7 +170,11 @@ mod tests {
 
     #[test]
     fn a_chunk_may_hold_what_ends_mail_data() {
-        for content in [&b"a\r\n.\r\nMAIL FROM:<x@y.example>\r\n"[..], b".\r\n", b"..\r\n"] {
+        for content in [
+            &b"a\r\n.\r\nMAIL FROM:<x@y.example>\r\n"[..],
+            b".\r\n",
+            b"..\r\n",
+        ] {
             assert_eq!(normalised(&[content]), content);
         }
     }

@@ -4,12 +4,12 @@
 use std::fmt::Write as _;
 
 use crate::smtp::address::{ForwardPath, PathError, ReversePath};
-use crate::smtp::command::{Command, SyntaxError};
+use crate::smtp::command::{Command, SyntaxError, is_bdat};
 use crate::smtp::framing::{Line, LoneNewlines};
 use crate::smtp::parameter::{MailParameters, ParameterError};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::sasl::{Exchange, Progress, SaslError};
-use crate::smtp::session::{Authentication, Ending, Greeting, Phase, Question, Session, Tls};
+use crate::smtp::session::{Ending, Greeting, Phase, Question, Session, Tls};
 
 impl Session {
     /// Takes one whole line.
@@ -19,6 +19,8 @@ impl Session {
         if line.lone_lf && self.settings.lone_newlines == LoneNewlines::Refuse {
             if matches!(self.phase, Phase::Authenticating(_)) {
                 self.phase = Phase::Ready;
+            } else if is_bdat(&line.octets) {
+                return self.unreadable_chunk();
             }
             return self.error(&reply::NOT_TEXT);
         }
@@ -28,6 +30,7 @@ impl Session {
                 self.phase = phase;
                 match Command::parse(&line.octets) {
                     Ok(command) => self.command(command),
+                    Err(_) if is_bdat(&line.octets) => self.unreadable_chunk(),
                     Err(SyntaxError::NotSmtp) => {
                         self.close_with(&reply::NOT_SMTP, Ending::NotSmtp);
                     }
@@ -63,8 +66,9 @@ impl Session {
             Command::Mail(path, parameters) => self.mail(path, parameters),
             Command::Rcpt(path) => self.rcpt(path),
             Command::Data => self.data(),
+            Command::Bdat(chunk) => self.bdat(chunk),
             Command::Rset => {
-                if matches!(self.phase, Phase::Transaction(_) | Phase::MailRefused) {
+                if !matches!(self.phase, Phase::Greeting) {
                     self.phase = Phase::Ready;
                 }
                 self.reply(&reply::OK);
@@ -89,7 +93,7 @@ impl Session {
 
     fn extensions(&self, text: &mut String) {
         let limits = self.settings.limits;
-        text.push_str("\nPIPELINING\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES");
+        text.push_str("\nPIPELINING\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nCHUNKING");
         // Writing to a String cannot fail. SIZE 0 says that there is no limit (RFC 1870 §4).
         let _ = write!(text, "\nSIZE {}", limits.message_size);
         if limits.recipients != 0 {
@@ -124,6 +128,7 @@ impl Session {
             (_, Tls::Off | Tls::Offered) => Some(&reply::TLS_FOR_AUTH),
             (Phase::Greeting, _) => Some(&reply::GREETING_FIRST),
             (Phase::Transaction(_), _) => Some(&reply::TRANSACTION_OPEN),
+            (Phase::Chunks(..) | Phase::ChunksRefused(_), _) => Some(&reply::CHUNKS_OPEN),
             _ if self.peer.authenticated => Some(&reply::ALREADY_AUTHENTICATED),
             _ => None,
         }
@@ -145,11 +150,13 @@ impl Session {
     }
 
     fn mail(&mut self, path: ReversePath, parameters: MailParameters) {
-        let needs_login =
-            self.peer.authentication == Authentication::Required && !self.peer.authenticated;
+        let needs_login = !self.peer.may_send();
         match (&self.phase, self.peer.tls) {
             (Phase::Greeting, _) => return self.error(&reply::GREETING_FIRST),
             (Phase::Transaction(_), _) => return self.error(&reply::TRANSACTION_OPEN),
+            (Phase::Chunks(..) | Phase::ChunksRefused(_), _) => {
+                return self.error(&reply::CHUNKS_OPEN);
+            }
             (_, Tls::Offered) if needs_login => return self.error(&reply::TLS_FIRST),
             _ if needs_login => return self.error(&reply::AUTHENTICATE_FIRST),
             _ => {}
@@ -172,6 +179,7 @@ impl Session {
         let envelope = match &self.phase {
             Phase::Transaction(envelope) => envelope,
             Phase::MailRefused => return self.reply(&reply::MAIL_FIRST),
+            Phase::Chunks(..) | Phase::ChunksRefused(_) => return self.error(&reply::CHUNKS_OPEN),
             _ => return self.error(&reply::MAIL_FIRST),
         };
         let limit = self.settings.limits.recipients;
@@ -195,6 +203,8 @@ impl Session {
                 self.question = Some(Question::Data);
                 return;
             }
+            // RFC 3030 §2: not both in one transaction.
+            Phase::Chunks(..) | Phase::ChunksRefused(_) => &reply::CHUNKS_OPEN,
             _ => &reply::MAIL_FIRST,
         };
         if self.closed_for_early_octets(refusal) {

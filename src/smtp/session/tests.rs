@@ -1,13 +1,14 @@
 //! Tests of the session, and the driver they share.
 //!
 //! [`tables`] runs every table of docs/smtp-session.md; [`rules`] has the hard rules, each by its
-//! name; [`properties`] holds for any octets and any answers.
+//! name, and [`chunks`] those of BDAT; [`properties`] holds for any octets and any answers.
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::string_slice,
     reason = "a test that overflows or cuts a character fails, as it should"
 )]
 
+mod chunks;
 mod properties;
 mod rules;
 mod tables;
@@ -148,6 +149,12 @@ impl<'a> Driver<'a> {
                 _ => None,
             })
             .collect()
+    }
+
+    /// The next octets are those of a chunk.
+    fn in_chunk(&self) -> bool {
+        let session = &self.session;
+        session.refused_chunk.is_some() || matches!(session.phase, Phase::Chunk(..))
     }
 
     fn ending(&self) -> Option<Ending> {

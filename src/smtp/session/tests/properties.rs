@@ -155,7 +155,14 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
         1 => Just("GET / HTTP/1.1"),
         1 => Just(""),
         1 => Just("FOO"),
-        1 => Just("BDAT 5 LAST"),
+        2 => Just("BDAT 5 LAST"),
+        2 => Just("BDAT 5"),
+        1 => Just("BDAT 0"),
+        2 => Just("BDAT 0 LAST"),
+        1 => Just("BDAT 300"),
+        1 => Just("bdat 00050 last"),
+        1 => Just("BDAT five"),
+        1 => Just("BDAT 18446744073709551616"),
         1 => Just("."),
     ];
     let text = prop_oneof![
@@ -203,6 +210,12 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
         2 => octets("RCPT TO:<carol@example.net>\r\n"),
         2 => octets("RCPT TO:<carol@example.net>\r\nDATA\r\n"),
         6 => octets("Subject: x\r\n\r\nhello\r\n.\r\n"),
+        2 => octets("MAIL FROM:<>\r\nRCPT TO:<dan@example.net>\r\nBDAT 9\r\nSubject: "),
+        2 => octets("BDAT 5\r\nx\r\n\r\n"),
+        2 => octets("BDAT 7\r\nDATA\r\n."),
+        2 => octets("BDAT 8 LAST\r\nhello\r\n\r"),
+        1 => octets("BDAT 0 LAST\r\n"),
+        1 => octets("BDAT 1\n\n"),
         3 => disturbance,
     ]
 }
@@ -231,9 +244,13 @@ fn by_octets<'a>(setup: &'a Setup, stream: &[u8]) -> (Driver<'a>, Vec<usize>) {
     let mut line = Vec::new();
     for (at, octet) in stream.iter().enumerate() {
         let handshakes = handshakes(&driver);
+        let in_chunk = driver.in_chunk();
         driver.send([*octet]);
+        if in_chunk {
+            continue;
+        }
         line.push(*octet);
-        let waits_for_data = driver.session.waiting_for() == Wait::MailData;
+        let waits_for_data = matches!(driver.session.phase, Phase::MailData(..));
         let data = line.trim_ascii().eq_ignore_ascii_case(b"DATA") && !waits_for_data;
         if *octet == b'\n' {
             if data || handshakes != self::handshakes(&driver) {
@@ -281,9 +298,9 @@ fn check_questions(setup: &Setup, events: &[Event]) -> Result<(), TestCaseError>
             data = false;
             continue;
         };
-        // A message over the limit is not asked about, and its transaction is over too.
+        // A message over the limit is not asked about, nor is one in chunks behind RSET; its
+        // transaction is over too.
         if data && !matches!(seen, Seen::Message(..)) {
-            prop_assert_ne!(setup.settings.limits.message_size, 0, "{:?}", seen);
             envelope = None;
             data = false;
         }
@@ -419,10 +436,15 @@ proptest! {
             while let Some(unit) = units.pop() {
                 let (before, over) = (count(&driver), driver.closed);
                 driver.send(&unit);
+                // The chunk is a part of the command: one reply for both.
+                while driver.in_chunk() {
+                    prop_assert_eq!(count(&driver), before);
+                    driver.send("\r");
+                }
                 let replies = count(&driver) - before;
                 let shown = String::from_utf8_lossy(&unit);
                 prop_assert_eq!(replies, usize::from(!over), "{:?}", shown);
-                if driver.session.waiting_for() == Wait::MailData {
+                if matches!(driver.session.phase, Phase::MailData(..)) {
                     let mut data = stuff(content.as_bytes());
                     data.extend_from_slice(b".\r\n");
                     units.push(data);
@@ -452,6 +474,41 @@ proptest! {
     }
 
     #[test]
+    fn a_message_in_chunks_is_the_one_that_data_brings(
+        lines in vec("[ -~]{0,9}|\\.{1,3}|\r|a\n\\.", 0..6), ends in vec(0usize..60, 0..5),
+        cuts in vec(0usize..200, 0..6)
+    ) {
+        let content: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let setup = Setup {
+            settings: settings(),
+            tls: Tls::Off,
+            authentication: Authentication::Waived,
+            answers: vec![Answer::Positive],
+        };
+        let opening = b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.net>\r\n";
+        let data = [opening, &b"DATA\r\n"[..], &stuff(content.as_bytes()), b".\r\n"].concat();
+        let expected = by_reads(&setup, &data, Vec::new()).messages();
+        prop_assert_eq!(expected.len(), 1);
+
+        let mut ends: Vec<_> = ends.into_iter().filter(|end| *end < content.len()).collect();
+        ends.sort_unstable();
+        let mut chunks = opening.to_vec();
+        let mut start = 0;
+        for end in ends {
+            chunks.extend_from_slice(format!("BDAT {}\r\n", end - start).as_bytes());
+            chunks.extend_from_slice(&content.as_bytes()[start..end]);
+            start = end;
+        }
+        let rest = &content.as_bytes()[start..];
+        chunks.extend_from_slice(format!("BDAT {} LAST\r\n", rest.len()).as_bytes());
+        chunks.extend_from_slice(rest);
+        chunks.extend_from_slice(b"QUIT\r\n");
+        let driver = by_reads(&setup, &chunks, cuts);
+        prop_assert_eq!(driver.messages(), expected);
+        prop_assert_eq!(driver.ending(), Some(Ending::Quit));
+    }
+
+    #[test]
     fn draining_or_a_time_out_at_any_point_ends_the_session_and_loses_no_answer(
         (setup, stream) in sessions(), at in 0usize..400, drain in any::<bool>()
     ) {
@@ -467,7 +524,14 @@ proptest! {
         driver.run();
         prop_assert!(driver.closed || (drain && in_data));
         driver.send(right);
+        // Whatever was begun comes to its end.
+        while driver.in_chunk() {
+            driver.send("x");
+        }
         driver.send(b"\r\n.\r\n\r\n.\r\n");
+        if matches!(driver.session.phase, Phase::Chunks(..)) {
+            driver.say("BDAT 0 LAST");
+        }
         prop_assert!(driver.closed);
         check_replies(&driver)?;
         check_questions(&setup, &driver.events)?;

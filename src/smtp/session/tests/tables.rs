@@ -76,6 +76,9 @@ impl Faults {
 fn phase(driver: &Driver<'_>) -> &'static str {
     let session = &driver.session;
     let peer = &session.peer;
+    if session.refused_chunk.is_some() {
+        return "chunk";
+    }
     match &session.phase {
         Phase::Greeting if peer.tls == Tls::Established => "tls",
         Phase::Greeting => "start",
@@ -89,6 +92,9 @@ fn phase(driver: &Driver<'_>) -> &'static str {
         Phase::Transaction(envelope) if envelope.recipients().is_empty() => "mail",
         Phase::Transaction(_) => "rcpt",
         Phase::MailData(..) => "data",
+        Phase::Chunk(..) => "chunk",
+        Phase::Chunks(..) => "chunks",
+        Phase::ChunksRefused(_) => "refused",
         Phase::TlsHandshake => "handshake",
         Phase::Closing => "closed",
     }
@@ -98,9 +104,10 @@ fn phase(driver: &Driver<'_>) -> &'static str {
 fn enter(name: &str) -> Option<Driver<'static>> {
     let mut driver = match name {
         "start" | "clear" | "tls" | "greeted" | "exchange" => connected(),
-        "authenticated" | "mail" | "rcpt" => authenticated(settings()),
+        "authenticated" | "mail" | "rcpt" | "chunks" => authenticated(settings()),
+        "refused" => deciding(no_memory),
         "trusted" => trusted(settings()),
-        "handshake" | "data" | "closed" => return None,
+        "handshake" | "data" | "chunk" | "closed" => return None,
         _ => panic!("no phase has the name {name:?}"),
     };
     let lines: &[&str] = match name {
@@ -109,12 +116,27 @@ fn enter(name: &str) -> Option<Driver<'static>> {
         "greeted" => &["STARTTLS", "EHLO client.example"],
         "exchange" => &["STARTTLS", "EHLO client.example", "AUTH PLAIN"],
         "mail" => &["MAIL FROM:<ann@example.com>"],
-        "rcpt" => &["MAIL FROM:<ann@example.com>", "RCPT TO:<bob@example.com>"],
+        "rcpt" | "chunks" | "refused" => {
+            &["MAIL FROM:<ann@example.com>", "RCPT TO:<bob@example.com>"]
+        }
         _ => &[],
     };
     driver.must(lines);
+    match name {
+        "chunks" => driver.must(&["BDAT 0"]),
+        "refused" => assert_eq!(driver.say("BDAT 0"), "452 4.3.1"),
+        _ => {}
+    }
     assert_eq!(phase(&driver), name);
     Some(driver)
+}
+
+/// Has no room for mail data.
+fn no_memory(seen: &Seen) -> Reply {
+    match seen {
+        Seen::Data => Reply::new(452, 3, 1, "No memory"),
+        seen => positive(seen),
+    }
 }
 
 /// The octets that a row of the phase table stands for.
@@ -128,6 +150,8 @@ fn octets(row: &'static str, phase: &str) -> Vec<u8> {
             let limit = if phase == "exchange" { AUTH_LINE } else { 512 };
             format!("NOOP {:x>1$}\r\n", "", limit - 6).into_bytes()
         }
+        "a chunk of 5 octets" => b"BDAT 5\r\nhello".to_vec(),
+        "a last chunk of 5 octets" => b"BDAT 5 LAST\r\nhello".to_vec(),
         "a line that is not UTF-8" => b"NOOP \xff\r\n".to_vec(),
         "a line with a NUL" => b"NOOP \0\r\n".to_vec(),
         "a TLS ClientHello" => b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n".to_vec(),
@@ -146,7 +170,8 @@ fn after(command: Option<&Command>) -> Option<&'static str> {
         Some(Command::Auth(..)) => Some("MAIL"),
         Some(Command::Mail(..)) => Some("RCPT"),
         Some(Command::Rcpt(_)) => Some("DATA"),
-        Some(Command::Data) => Some("RSET"),
+        Some(Command::Data) => Some("BDAT"),
+        Some(Command::Bdat(_)) => Some("RSET"),
         Some(Command::Rset) => Some("NOOP"),
         Some(Command::Noop) => Some("VRFY"),
         Some(Command::Vrfy) => Some("HELP"),
@@ -156,7 +181,7 @@ fn after(command: Option<&Command>) -> Option<&'static str> {
 }
 
 /// Rows that stand for no [`Command`], and forms that one row for each would not show.
-const OTHER_ROWS: [&str; 17] = [
+const OTHER_ROWS: [&str; 20] = [
     "`AUTH PLAIN AGFubgBzZWNyZXQ=`",
     "`AUTH PLAIN`",
     "`AUTH LOGIN`",
@@ -165,6 +190,9 @@ const OTHER_ROWS: [&str; 17] = [
     "`*`",
     "`EXPN staff`",
     "`BDAT 0 LAST`",
+    "a chunk of 5 octets",
+    "a last chunk of 5 octets",
+    "`BDAT five`",
     "`FOO`",
     "an empty line",
     "`EHLO`",
@@ -200,7 +228,7 @@ fn every_line_in_every_phase_gets_the_reply_of_the_phase_table() {
             faults.check(&place, reply, &codes(&sent).join(", "));
             faults.check(&place, next.unwrap_or(name), phase(&driver));
             let counted = driver.session.peer.errors - errors;
-            let error = u32::from(reply.starts_with('5'));
+            let error = u32::from(reply.starts_with('5') && next != Some("closed"));
             faults.check(
                 &format!("{place}, errors"),
                 &error.to_string(),
@@ -241,8 +269,8 @@ fn the_phase_table_has_a_column_for_every_phase_that_takes_commands() {
         .collect();
     assert_eq!(columns[1..], taking);
     // The names that phase() gives, and no others.
-    assert_eq!(taking.len(), 9);
-    for name in ["`handshake`", "`data`", "`closed`"] {
+    assert_eq!(taking.len(), 11);
+    for name in ["`handshake`", "`data`", "`chunk`", "`closed`"] {
         assert!(phases.contains(&name), "{name}");
     }
 }
@@ -260,6 +288,36 @@ fn mail_data_and_the_handshake_lead_where_the_document_says() {
     let mut driver = enter("clear").unwrap();
     driver.must(&["STARTTLS"]);
     assert_eq!(phase(&driver), "tls");
+}
+
+#[test]
+fn chunks_get_the_replies_of_the_document_and_bring_its_content() {
+    let mut faults = Faults::default();
+    for row in Table::under("Chunks").rows {
+        // A first chunk that has not come whole has no reply yet.
+        let (replies, next) = match row[1].strip_prefix("→ ") {
+            Some(phase) => ("", Some(phase)),
+            None => expected(row[1]),
+        };
+        let mut driver = enter("rcpt").unwrap();
+        let sent = driver.send(unescape(code(row[0]).expect("octets in code quotes")));
+        faults.check(row[0], replies, &codes(&sent).join(", "));
+        faults.check(row[0], next.expect("a phase"), phase(&driver));
+        let content: Vec<_> = code(row[2]).map(unescape).into_iter().collect();
+        faults.check(
+            row[0],
+            &format!("{content:?}"),
+            &format!("{:?}", driver.messages()),
+        );
+    }
+    faults.report();
+}
+
+/// The octets that `\r`, `\n` and `\0` stand for.
+fn unescape(text: &str) -> String {
+    text.replace("\\r", "\r")
+        .replace("\\n", "\n")
+        .replace("\\0", "\0")
 }
 
 #[test]
@@ -362,6 +420,26 @@ fn to_the_limit(limit: &str, number: usize) -> Vec<(Driver<'static>, Vec<u8>)> {
             // Two dots count as one, and the end of data not at all.
             (driver, padded("..", "\r\n.\r\n", size + 4))
         }),
+        "octets of a message in chunks" => both(&|size| {
+            let mut driver = authenticated(limited(|limits| limits.message_size = number as u64));
+            driver.must(&["MAIL FROM:<>", "RCPT TO:<bob@example.net>"]);
+            driver.must(&["BDAT 0"]);
+            (
+                driver,
+                padded(
+                    &format!("BDAT {size} LAST\r\n"),
+                    "\r\n",
+                    size + "BDAT 100 LAST\r\n".len(),
+                ),
+            )
+        }),
+        "octets of a chunk, which is ten times the largest message" => both(&|size| {
+            let limit = number as u64 / 10;
+            let mut driver = authenticated(limited(|limits| limits.message_size = limit));
+            driver.must(&["MAIL FROM:<>", "RCPT TO:<bob@example.net>"]);
+            let line = format!("BDAT {size}\r\n");
+            (driver, padded(&line, "", line.len() + size))
+        }),
         "recipients of a transaction" => both(&|count| {
             let mut driver = authenticated(limited(|limits| limits.recipients = number));
             driver.must(&["MAIL FROM:<>"]);
@@ -427,10 +505,10 @@ fn ended(what: &str) -> (Driver<'static>, Ending) {
         "a lone CR or LF in a message, where `smtp.lone_newlines` is `refuse`" => {
             authenticated(refusing_lone_newlines())
         }
-        "octets behind a DATA that was refused" => deciding(|seen| match seen {
-            Seen::Data => Reply::new(452, 3, 1, "No memory"),
-            seen => positive(seen),
-        }),
+        "BDAT in a line that ends in LF alone, where `smtp.lone_newlines` is `refuse`" => {
+            with(refusing_lone_newlines())
+        }
+        "octets behind a DATA that was refused" => deciding(no_memory),
         "the answer to a question was 421" => deciding(|_| Reply::new(421, 7, 0, "Enough")),
         _ => connected(),
     };
@@ -475,6 +553,22 @@ fn ended(what: &str) -> (Driver<'static>, Ending) {
             driver.send("DATA\r\nSubject: x\r\n");
             Ending::EarlyOctets
         }
+        "BDAT without a size that can be read" => {
+            driver.send("BDAT LAST\r\nSubject: x\r\n");
+            Ending::UnreadableChunk
+        }
+        "BDAT in a line that is too long" => {
+            driver.send(format!("BDAT {:>1$}\r\nSubject: x\r\n", 12, 512));
+            Ending::UnreadableChunk
+        }
+        "BDAT in a line that ends in LF alone, where `smtp.lone_newlines` is `refuse`" => {
+            driver.send("BDAT 12\nSubject: x\r\n");
+            Ending::UnreadableChunk
+        }
+        "a chunk of more than ten times the largest message" => {
+            driver.send("BDAT 262144001\r\nSubject: x\r\n");
+            Ending::UnreadableChunk
+        }
         "a lone CR or LF in a message, where `smtp.lone_newlines` is `refuse`" => {
             driver.must(&transaction);
             driver.must(&["DATA"]);
@@ -500,7 +594,8 @@ fn after_ending(ending: Option<Ending>) -> Option<Ending> {
         Some(Ending::Draining) => Some(Ending::Errors),
         Some(Ending::Errors) => Some(Ending::NotSmtp),
         Some(Ending::NotSmtp) => Some(Ending::EarlyOctets),
-        Some(Ending::EarlyOctets) => Some(Ending::LoneLineBreak),
+        Some(Ending::EarlyOctets) => Some(Ending::UnreadableChunk),
+        Some(Ending::UnreadableChunk) => Some(Ending::LoneLineBreak),
         Some(Ending::LoneLineBreak) => Some(Ending::Refused),
         Some(Ending::Refused) => None,
     }
