@@ -6,5 +6,6 @@ mod t04_starttls_injection;
 mod t05_auth_state;
 mod t06_auth_parsing;
 mod t07_injection;
+mod t10_bdat;
 mod t12_mime_bombs;
 mod t15_cross_protocol;

@@ -190,6 +190,35 @@ fn lone_line_feeds_are_normalised_and_do_not_cut_a_message() {
 }
 
 #[test]
+fn a_message_in_chunks_reaches_the_api_as_the_one_by_data_does() {
+    let api = FakeApi::start();
+    let gateway = Gateway::before(&api.url(), |config| config.api.raw = true);
+    let mut client = gateway.logged_in();
+    let lines = "A line of text, and one with dots:\r\n..\r\n.\r\n\n".repeat(2000);
+    let content = format!("Message-ID: <m@x.example>\r\nSubject: s\r\n\r\n{lines}end\r\n");
+    let reply = client.submit(&["ann@example.net"], &content);
+    assert!(reply.starts_with("250"), "{reply}");
+    // 97 octets cut the lines, and CRLF, at each place.
+    for size in [97, 1000, 60_000, content.len()] {
+        let reply = client.submit_in_chunks(&["ann@example.net"], content.as_bytes(), size);
+        assert!(
+            reply.starts_with("250 2.0.0 Ok: queued as"),
+            "{size}: {reply}"
+        );
+    }
+    let requests = api.recorded();
+    assert_eq!(requests.len(), 5);
+    let by_data = requests[0].json();
+    for request in &requests[1..] {
+        let by_chunks = request.json();
+        assert_eq!(by_chunks["text"], by_data["text"]);
+        assert_eq!(by_chunks["envelope"], by_data["envelope"]);
+        let behind_trace = |body| raw(body).split_once("Message-ID").unwrap().1.to_owned();
+        assert_eq!(behind_trace(&by_chunks), behind_trace(&by_data));
+    }
+}
+
+#[test]
 fn a_message_that_goes_round_in_circles_is_refused() {
     let gateway = Gateway::sandbox(|_| {});
     let mut client = gateway.logged_in();

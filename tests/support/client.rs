@@ -186,11 +186,37 @@ impl SmtpClient {
 
     /// Starts a transaction, up to the reply to DATA.
     pub(crate) fn begin(&mut self, recipients: &[&str]) {
+        self.address(recipients);
+        self.ask("DATA", "354");
+    }
+
+    /// Starts a transaction, up to the reply to the last RCPT.
+    pub(crate) fn address(&mut self, recipients: &[&str]) {
         self.ask("MAIL FROM:<app@example.com>", "250 2.1.0");
         for recipient in recipients {
             self.ask(&format!("RCPT TO:<{recipient}>"), "250 2.1.5");
         }
-        self.ask("DATA", "354");
+    }
+
+    /// Sends a message in chunks of this size, all at once, and gives the reply to the last one.
+    pub(crate) fn submit_in_chunks(
+        &mut self,
+        recipients: &[&str],
+        content: &[u8],
+        size: usize,
+    ) -> String {
+        self.address(recipients);
+        let mut octets = Vec::new();
+        for chunk in content.chunks(size) {
+            octets.extend_from_slice(format!("BDAT {}\r\n", chunk.len()).as_bytes());
+            octets.extend_from_slice(chunk);
+        }
+        octets.extend_from_slice(b"BDAT 0 LAST\r\n");
+        self.send(octets);
+        for chunk in content.chunks(size) {
+            self.expect(&format!("250 2.0.0 {} octets received", chunk.len()));
+        }
+        self.reply()
     }
 
     /// Sends a message and gives the reply to its end. The content is dot-stuffed.
