@@ -68,7 +68,7 @@ impl App {
             false => (None, None),
         };
         let authenticator = Authenticator::new(&config.auth, &registry)?;
-        let settings = session_settings(&config, hostname.clone());
+        let settings = session_settings(&config, hostname.clone(), backend.copies(2));
         let intake = Intake::new(
             backend,
             config.limits.clone(),
@@ -199,7 +199,7 @@ fn backend(
     match config.backend {
         BackendName::Http => {
             let http = Http::new(&config.api, &config.delivery, registry)?;
-            Ok((Backend::Http(http), None))
+            Ok((Backend::Http(Box::new(http)), None))
         }
         BackendName::Sandbox => {
             let mut api = config.api.clone();
@@ -213,9 +213,11 @@ fn backend(
     }
 }
 
-fn session_settings(config: &Config, hostname: String) -> session::Settings {
+/// `copies` is how often a message for two recipients leaves.
+fn session_settings(config: &Config, hostname: String, copies: usize) -> session::Settings {
     let Limits {
         message_size,
+        fan_out,
         recipients,
         errors,
         command_line,
@@ -228,6 +230,11 @@ fn session_settings(config: &Config, hostname: String) -> session::Settings {
             command_line,
             message_size: message_size.octets(),
             recipients,
+            // What leaves once has no fan-out.
+            fan_out: match copies {
+                0 | 1 => 0,
+                _ => fan_out.octets(),
+            },
             errors,
         },
     }

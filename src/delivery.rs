@@ -88,7 +88,7 @@ pub enum BackendName {
 /// A way out.
 #[derive(Debug)]
 pub enum Backend {
-    Http(Http),
+    Http(Box<Http>),
     Sandbox(Arc<Sandbox>),
 }
 

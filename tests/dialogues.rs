@@ -291,6 +291,7 @@ impl Engine {
                 command_line: 512,
                 message_size: 26_214_400,
                 recipients: 100,
+                fan_out: 0,
                 errors: 10,
             },
         };

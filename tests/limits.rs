@@ -210,3 +210,29 @@ fn a_trusted_network_sends_in_clear_without_login_and_others_do_not() {
         elsewhere.ask("MAIL FROM:<app@example.com>", "530 5.7.0");
     }
 }
+
+#[test]
+fn a_large_message_for_many_is_refused_at_rcpt_where_it_is_announced_and_at_its_end_where_not() {
+    use smtp_gateway::delivery::http::Requests;
+
+    let api = crate::support::api::FakeApi::start();
+    let gateway = Gateway::before(&api.url(), |config| {
+        config.api.requests = Requests::PerRecipient;
+        config.limits.fan_out = ByteSize(2500);
+    });
+    let mut client = gateway.logged_in();
+    client.ask("MAIL FROM:<app@example.com> SIZE=1000", "250");
+    client.ask("RCPT TO:<a@example.net>", "250");
+    client.ask("RCPT TO:<b@example.net>", "250");
+    client.ask("RCPT TO:<c@example.net>", "452 4.5.3");
+    client.ask("DATA", "354");
+    client.send("Subject: s\r\n\r\nx\r\n.\r\n");
+    client.expect("250");
+    assert_eq!(api.recorded().len(), 2);
+    let large = format!("Subject: s\r\n\r\n{}\r\n", "x".repeat(990));
+    let three = ["a@example.net", "b@example.net", "c@example.net"];
+    let reply = client.submit(&three, &large);
+    assert!(reply.starts_with("452 4.5.3"), "{reply}");
+    assert!(client.submit(&three[..2], &large).starts_with("250"));
+    assert_eq!(api.recorded().len(), 4);
+}

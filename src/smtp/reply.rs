@@ -199,6 +199,12 @@ pub static TOO_MANY_RECIPIENTS: Reply = Reply::new(
     3,
     "Too many recipients (limits.recipients); send the rest in another message",
 );
+pub static FAN_OUT: Reply = Reply::new(
+    452,
+    5,
+    3,
+    "Too large for so many recipients (limits.fan_out); send the rest in another message",
+);
 pub static TOO_LARGE: Reply = Reply::new(552, 3, 4, "Message exceeds the size limit");
 pub static CHUNK_TOO_LARGE: Reply = Reply::new(
     552,

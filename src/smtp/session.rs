@@ -129,6 +129,8 @@ pub struct Limits {
     pub message_size: u64,
     /// Recipients of a transaction (RFC 5321 §4.5.3.1.8 asks for at least 100).
     pub recipients: usize,
+    /// Octets of a message, as SIZE= announces them, times its recipients.
+    pub fan_out: u64,
     /// The error that ends the session.
     pub errors: u32,
 }

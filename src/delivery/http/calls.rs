@@ -274,7 +274,7 @@ impl Calls<'_> {
     fn throttled(&self) -> &str {
         match &self.outgoing.identity.api_key {
             ApiKey::Gateways => "",
-            _ => &self.outgoing.identity.account,
+            ApiKey::Fixed(_) => &self.outgoing.identity.account,
         }
     }
 

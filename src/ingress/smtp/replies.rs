@@ -53,7 +53,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
         )),
         Refusal::Structure(reason) => STRUCTURE.quoting(&format!("Message structure: {reason}")),
         Refusal::Loop => LOOP.clone(),
-        Refusal::FanOut => FAN_OUT.clone(),
+        Refusal::FanOut => reply::FAN_OUT.clone(),
         Refusal::PartlyFailed { recipients, failed } => PARTLY_FAILED.quoting(&format!(
             "Sent to {} of {recipients} recipients, {failed} refused (delivery.partial_failure)",
             recipients - failed
@@ -115,12 +115,6 @@ static UNAVAILABLE_LOGIN: Reply = Reply::new(
 static RATE_LIMITED: Reply = Reply::new(451, 7, 1, "");
 static STRUCTURE: Reply = Reply::new(554, 6, 0, "");
 static LOOP: Reply = Reply::new(554, 4, 6, "Too many hops (limits.received_fields)");
-static FAN_OUT: Reply = Reply::new(
-    452,
-    5,
-    3,
-    "Too large for so many recipients (limits.fan_out); send to fewer at a time",
-);
 static PARTLY_FAILED: Reply = Reply::new(554, 0, 0, "");
 
 static UNREACHABLE: Reply = Reply::new(

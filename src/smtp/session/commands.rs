@@ -9,7 +9,7 @@ use crate::smtp::framing::{Line, LoneNewlines};
 use crate::smtp::parameter::{MailParameters, ParameterError};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::sasl::{Exchange, Progress, SaslError};
-use crate::smtp::session::{Ending, Greeting, Phase, Question, Session, Tls};
+use crate::smtp::session::{Ending, Greeting, Limits, Phase, Question, Session, Tls};
 
 impl Session {
     /// Takes one whole line.
@@ -182,13 +182,22 @@ impl Session {
             Phase::Chunks(..) | Phase::ChunksRefused(_) => return self.error(&reply::CHUNKS_OPEN),
             _ => return self.error(&reply::MAIL_FIRST),
         };
-        let limit = self.settings.limits.recipients;
+        let Limits {
+            recipients,
+            fan_out,
+            ..
+        } = self.settings.limits;
+        let taken = envelope.recipients().len();
+        let size = envelope.parameters().size.unwrap_or(0);
+        let copies = (taken as u64).saturating_add(1);
         if !path.mailbox().is_ascii() && !envelope.parameters().smtputf8 {
             self.reply(&reply::RECIPIENT_NEEDS_UTF8);
         } else if envelope.has_recipient(&path) {
             self.reply(&reply::RECIPIENT_OK);
-        } else if limit != 0 && envelope.recipients().len() >= limit {
+        } else if recipients != 0 && taken >= recipients {
             self.reply(&reply::TOO_MANY_RECIPIENTS);
+        } else if fan_out != 0 && taken > 0 && size.saturating_mul(copies) > fan_out {
+            self.reply(&reply::FAN_OUT);
         } else {
             self.question = Some(Question::Rcpt(path));
         }

@@ -202,6 +202,7 @@ fn settings() -> Settings {
             command_line: 512,
             message_size: 26_214_400,
             recipients: 100,
+            fan_out: 0,
             errors: 10,
         },
     }

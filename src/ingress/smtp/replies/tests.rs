@@ -113,6 +113,19 @@ fn protocol() -> Vec<Row> {
             &reply::TOO_MANY_RECIPIENTS,
         ),
         row(
+            "Fan-out limit (size × recipients)",
+            "452 4.5.3",
+            &reply::FAN_OUT,
+        ),
+        row("Bad size of a chunk", "501 5.5.4", &reply::BAD_CHUNK),
+        row("Chunk far too large", "552 5.3.4", &reply::CHUNK_TOO_LARGE),
+        row(
+            "Another command between chunks",
+            "503 5.5.1",
+            &reply::CHUNKS_OPEN,
+        ),
+        row("Chunk received", "250 2.0.0", &reply::chunk_received(1000)),
+        row(
             "No recipient taken, then DATA",
             "554 5.5.1",
             &reply::NO_RECIPIENT,
@@ -179,11 +192,6 @@ fn decisions() -> Vec<Row> {
             "Rate limit of the gateway",
             "451 4.7.1",
             refused(&Refusal::RateLimited("limits.…")),
-        ),
-        (
-            "Fan-out limit (size × calls)",
-            "452 4.5.3",
-            refused(&Refusal::FanOut),
         ),
         (
             "MIME too deep, too many parts, header too long",

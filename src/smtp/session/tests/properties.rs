@@ -68,6 +68,7 @@ fn setups() -> impl Strategy<Value = Setup> {
         prop_oneof![Just(64usize), Just(512)],
         prop_oneof![Just(0u64), Just(40), Just(100_000)],
         prop_oneof![Just(0usize), Just(1), Just(100)],
+        prop_oneof![2 => Just(0u64), 1 => Just(50)],
         prop_oneof![2 => Just(0u32), 1 => Just(2), 2 => Just(10)],
     );
     let answer = prop_oneof![
@@ -90,7 +91,7 @@ fn setups() -> impl Strategy<Value = Setup> {
     let answers = prop_oneof![Just(vec![Answer::Positive]), vec(answer, 1..12)];
     (limits, answers, tls, authentication, lone_newlines).prop_map(
         |(limits, answers, tls, authentication, lone_newlines)| {
-            let (command_line, message_size, recipients, errors) = limits;
+            let (command_line, message_size, recipients, fan_out, errors) = limits;
             let settings = Settings {
                 hostname: "gateway.example".into(),
                 lone_newlines,
@@ -98,6 +99,7 @@ fn setups() -> impl Strategy<Value = Setup> {
                     command_line,
                     message_size,
                     recipients,
+                    fan_out,
                     errors,
                 },
             };

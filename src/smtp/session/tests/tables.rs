@@ -448,6 +448,15 @@ fn to_the_limit(limit: &str, number: usize) -> Vec<(Driver<'static>, Vec<u8>)> {
             }
             (driver, b"RCPT TO:<last@example.net>\r\n".to_vec())
         }),
+        "what SIZE= announces times two recipients" => both(&|octets| {
+            let mut driver = authenticated(limited(|limits| limits.fan_out = number as u64));
+            let size = octets.div_ceil(2);
+            driver.must(&[
+                &format!("MAIL FROM:<> SIZE={size}"),
+                "RCPT TO:<r1@example.net>",
+            ]);
+            (driver, b"RCPT TO:<r2@example.net>\r\n".to_vec())
+        }),
         "errors of a session, the last one ending it" => {
             let made = |count: usize| {
                 let errors = u32::try_from(number).unwrap();
@@ -470,10 +479,17 @@ fn limits_hold_to_the_octet_as_the_document_says() {
         command_line: _,
         message_size: _,
         recipients: _,
+        fan_out: _,
         errors: _,
     } = settings().limits;
     let table = Table::under("Limits");
-    for setting in ["command_line", "message_size", "recipients", "errors"] {
+    for setting in [
+        "command_line",
+        "message_size",
+        "recipients",
+        "fan_out",
+        "errors",
+    ] {
         let name = format!("`limits.{setting}`");
         assert!(table.column(1).contains(&&*name), "no row for {name}");
     }
