@@ -78,31 +78,46 @@ impl Reply {
         let _ = write!(out, "{self}");
     }
 
-    /// Reads one whole reply, as it is printed.
+    /// Reads one whole reply. Taken as well: a code without text, and an enhanced status on some of
+    /// the lines only, which is text then.
     pub fn parse(text: &str) -> Option<Self> {
         let mut code = None;
-        let mut status = None;
         let mut lines = Vec::new();
         let mut rest = text.strip_suffix("\r\n")?.split("\r\n").peekable();
         while let Some(line) = rest.next() {
             let (digits, line) = line.split_at_checked(3)?;
-            let number: u16 = digits.parse().ok()?;
-            let mark = if rest.peek().is_some() { '-' } else { ' ' };
-            let line = line.strip_prefix(mark)?;
-            let (found, line) = match enhanced(line, number) {
-                Some((found, line)) => (Some(found), line),
-                None => (None, line),
+            let number = Some(digits)
+                .filter(|digits| digits.bytes().all(|octet| octet.is_ascii_digit()))
+                .and_then(|digits| digits.parse().ok())
+                .filter(|number| (200..600).contains(number))?;
+            let line = match rest.peek() {
+                Some(_) => line.strip_prefix('-')?,
+                None if line.is_empty() => line,
+                None => line.strip_prefix(' ')?,
             };
-            if *code.get_or_insert(number) != number || *status.get_or_insert(found) != found {
+            if *code.get_or_insert(number) != number {
                 return None;
             }
             lines.push(line);
         }
-        Some(Self {
-            code: code?,
-            status: status?,
+        let code = code?;
+        let status = |line| enhanced(line, code).map(|(status, _)| status);
+        let first = lines.first().copied().and_then(status);
+        if first.is_some() && lines.iter().all(|line| status(line) == first) {
+            for line in &mut lines {
+                *line = enhanced(line, code)?.1;
+            }
+            return Some(Self::of(code, first, &lines));
+        }
+        Some(Self::of(code, None, &lines))
+    }
+
+    fn of(code: u16, status: Option<(u16, u16)>, lines: &[&str]) -> Self {
+        Self {
+            code,
+            status,
             text: Cow::Owned(lines.join("\n")),
-        })
+        }
     }
 }
 
@@ -266,6 +281,42 @@ mod tests {
     fn text_from_outside_cannot_end_a_line() {
         let reply = OK.quoting("a\r\n250 b\0\u{2028}é");
         assert_eq!(reply.to_string(), "250 2.0.0 a??250 b???\r\n");
+    }
+
+    #[test]
+    fn replies_of_other_servers_are_read_too() {
+        let parse = |text| Reply::parse(text).map(|reply| (reply.code, reply.status, reply.text));
+        for (text, reply) in [
+            ("250\r\n", (250, None, "")),
+            (
+                "550-5.1.1 a\r\n550 5.1.1 b\r\n",
+                (550, Some((1, 1)), "a\nb"),
+            ),
+            ("550-5.1.1 a\r\n550 b\r\n", (550, None, "5.1.1 a\nb")),
+            ("550 4.1.1 a\r\n", (550, None, "4.1.1 a")),
+        ] {
+            assert_eq!(parse(text), Some((reply.0, reply.1, reply.2.into())));
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_not_read() {
+        for text in [
+            "",
+            "\r\n",
+            "250",
+            "25 \r\n",
+            "+25 a\r\n",
+            "999 a\r\n",
+            "150 a\r\n",
+            "250a\r\n",
+            "250-a\r\n",
+            "250 a\r\n250 b\r\n",
+            "250-a\r\n251 b\r\n",
+            "HTTP/1.1 400 Bad\r\n",
+        ] {
+            assert_eq!(Reply::parse(text), None, "{text:?}");
+        }
     }
 
     proptest! {
