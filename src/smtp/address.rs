@@ -143,6 +143,12 @@ impl AddressLiteral {
     }
 }
 
+impl From<IpAddr> for AddressLiteral {
+    fn from(address: IpAddr) -> Self {
+        Self(address.to_canonical())
+    }
+}
+
 impl fmt::Display for AddressLiteral {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {

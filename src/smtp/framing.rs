@@ -225,6 +225,14 @@ pub fn stuff(content: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Content with CRLF at the end of every line, the last one too: a CR or LF by itself becomes CRLF.
+pub fn normalise(mut content: &[u8]) -> Bytes {
+    let mut text = Text::new(0, content.len() as u64);
+    while text.take_line(&mut content) {}
+    text.end_line();
+    text.finish(LoneNewlines::Normalise).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,6 +294,18 @@ mod tests {
     }
 
     #[test]
+    fn normalised_lines_end_with_crlf() {
+        for (content, normal) in [
+            ("", ""),
+            ("a", "a\r\n"),
+            ("a\nb\rc\r\nd", "a\r\nb\r\nc\r\nd\r\n"),
+            ("a\r\r\n\n", "a\r\n\r\n\r\n"),
+        ] {
+            assert_eq!(normalise(content.as_bytes()), normal.as_bytes());
+        }
+    }
+
+    #[test]
     fn a_message_over_the_limit_is_read_to_its_end_and_kept_nowhere() {
         let mut framer = DataFramer::new(10, Some(1 << 40));
         framer.push(&mut &b"123456789\r\n"[..]);
@@ -340,6 +360,16 @@ mod tests {
             let mut sent = stuff(text.as_bytes());
             sent.extend_from_slice(b".\r\n");
             prop_assert_eq!(content(&sent), Some(text.into_bytes()));
+        }
+
+        #[test]
+        fn normalised_content_comes_out_as_it_went_in(octets in "[.\r\na]{0,40}") {
+            let normal = normalise(octets.as_bytes());
+            prop_assert_eq!(normalise(&normal), normal.clone());
+            let mut framer = DataFramer::new(0, None);
+            framer.push(&mut &[stuff(&normal).as_slice(), b".\r\n"].concat()[..]);
+            prop_assert!(framer.is_complete());
+            prop_assert_eq!(framer.finish(LoneNewlines::Refuse), Ok(Bytes::from(normal)));
         }
 
         #[test]

@@ -153,6 +153,19 @@ fn plain(text: &str) -> Result<Credentials, SaslError> {
     })
 }
 
+/// What a client sends, line by line. The first line of PLAIN may go with the command.
+pub fn responses(mechanism: Mechanism, credentials: &Credentials) -> Vec<Secret> {
+    let encode = |text: &str| Secret::new(STANDARD.encode(text));
+    let Credentials { username, password } = credentials;
+    match mechanism {
+        Mechanism::Plain => {
+            let message = Zeroizing::new(format!("\0{username}\0{}", password.reveal()));
+            vec![encode(&message)]
+        }
+        Mechanism::Login => vec![encode(username), encode(password.reveal())],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +225,28 @@ mod tests {
             start(Mechanism::Login, "="),
             Ok(Progress::Challenge(Exchange::LoginPassword { username })) if username.is_empty()
         ));
+    }
+
+    #[test]
+    fn what_a_client_sends_is_what_a_server_reads() {
+        let credentials = Credentials {
+            username: "ann".to_owned(),
+            password: Secret::new("ü n"),
+        };
+        for mechanism in [Mechanism::Plain, Mechanism::Login] {
+            let mut progress = Exchange::start(mechanism, None).unwrap();
+            for response in responses(mechanism, &credentials) {
+                let Progress::Challenge(exchange) = progress else {
+                    panic!("a response that nobody waits for");
+                };
+                progress = exchange.respond(response.reveal().as_bytes()).unwrap();
+            }
+            let Progress::Done(found) = progress else {
+                panic!("a response is missing");
+            };
+            assert_eq!(found.username, "ann");
+            assert_eq!(found.password.reveal(), "ü n");
+        }
     }
 
     #[test]
