@@ -2,14 +2,17 @@
 
 mod check;
 mod sandbox;
+mod send;
 mod serve;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::fault::Faults;
 use crate::config::sources::Sources;
@@ -19,34 +22,63 @@ use crate::config::{self, Config, Loaded};
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {
-    /// Settings file, TOML or YAML.
-    #[arg(short, long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// A setting, stronger than file and environment: --set smtp.port=2587
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    settings: SettingsArguments,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+/// They may stand before the command and behind it.
+#[derive(Debug, Default, Args)]
+struct SettingsArguments {
+    /// Settings file, TOML or YAML.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A setting, stronger than file and environment: --set smtp.port=2587
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SettingsArguments {
+    fn and(mut self, behind: Self) -> Self {
+        self.set.extend(behind.set);
+        Self {
+            config: behind.config.or(self.config),
+            set: self.set,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway (the default).
-    Serve,
+    Serve(SettingsArguments),
     /// Run it without any API or account: messages stay in an inbox on this machine.
-    Sandbox,
+    Sandbox(SettingsArguments),
     /// Say everything that is wrong with the settings, or show those in force.
-    Check,
+    Check(SettingsArguments),
+    /// Submit a message to a running gateway, and show the dialogue.
+    Send(Box<send::Options>),
 }
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
-    let command = arguments.command.unwrap_or(Command::Serve);
-    let result = match command {
-        Command::Serve => load(arguments).and_then(|loaded| serve::run(loaded.config)),
-        Command::Sandbox => sandbox::run(arguments),
-        Command::Check => load(arguments).map(|loaded| check::run(&loaded)),
+    let Arguments { settings, command } = Arguments::parse();
+    let result = match command.unwrap_or(Command::Serve(SettingsArguments::default())) {
+        Command::Serve(behind) => {
+            load(settings.and(behind)).and_then(|loaded| serve::run(loaded.config))
+        }
+        Command::Sandbox(behind) => sandbox::run(settings.and(behind)),
+        Command::Check(behind) => load(settings.and(behind)).map(|loaded| check::run(&loaded)),
+        Command::Send(options) => {
+            if settings.config.is_some() || !settings.set.is_empty() {
+                let text = "send takes no settings: it is a client, and asks the server only";
+                Arguments::command()
+                    .error(ErrorKind::ArgumentConflict, text)
+                    .exit();
+            }
+            return send::run(*options);
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,16 +92,11 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn load(arguments: Arguments) -> anyhow::Result<Loaded> {
+fn load(arguments: SettingsArguments) -> anyhow::Result<Loaded> {
     Ok(Config::load(sources(arguments)?)?)
 }
 
-fn sources(arguments: Arguments) -> anyhow::Result<Sources> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place where the environment is read"
-    )]
-    let environment = std::env::vars_os();
+fn sources(arguments: SettingsArguments) -> anyhow::Result<Sources> {
     let flags: Option<Vec<_>> = arguments
         .set
         .iter()
@@ -80,8 +107,16 @@ fn sources(arguments: Arguments) -> anyhow::Result<Sources> {
     Ok(config::sources()
         .file(arguments.config)
         .dotenv(Some(PathBuf::from(".env")))
-        .environment(environment)
+        .environment(environment())
         .flags(flags))
+}
+
+fn environment() -> impl Iterator<Item = (OsString, OsString)> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the environment is read"
+    )]
+    std::env::vars_os()
 }
 
 fn key_and_value(text: &str) -> Option<(String, String)> {
@@ -107,12 +142,28 @@ const EX_CONFIG: u8 = 78;
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_are_taken_before_the_command_and_behind_it() {
+        let settings = |arguments: &str| {
+            let arguments = Arguments::parse_from(arguments.split(' '));
+            let Some(Command::Check(behind)) = arguments.command else {
+                panic!("it is check");
+            };
+            let settings = arguments.settings.and(behind);
+            (settings.config, settings.set.join(","))
+        };
+        let a = || Some(PathBuf::from("a"));
+        assert_eq!(settings("gateway -c a check"), (a(), String::new()));
+        assert_eq!(
+            settings("gateway -c b --set x=1 check -c a --set x=2"),
+            (a(), "x=1,x=2".to_owned())
+        );
     }
 }

@@ -14,7 +14,7 @@ mod key_path;
 mod node;
 pub mod origin;
 mod report;
-mod secret_files;
+pub mod secret_files;
 pub mod settings;
 pub mod sources;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! an HTTPS client led to this port is cut off in the handshake (ALPACA, CVE-2021-3618). Client
 //! side: the system's trust anchors and, where a setting names them, others.
 
+pub mod insecure;
 mod pair;
 pub mod reload;
 

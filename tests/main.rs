@@ -17,6 +17,7 @@ mod process;
 mod resends;
 mod retries;
 mod sandbox;
+mod send;
 mod side_http;
 mod submission;
 mod support;

@@ -70,7 +70,10 @@ impl Settings {
 }
 
 /// Reads a secret, less the one line break that editors and `echo` put at the end.
-fn read(path: &Path) -> Result<String, String> {
+///
+/// # Errors
+/// Why it cannot be used, as words that go on from the file's path; never with content.
+pub fn read(path: &Path) -> Result<String, String> {
     let mut text = text_file::read(path, BOUND).map_err(|error| error.to_string())?;
     if text.ends_with('\n') {
         text.pop();

@@ -1,0 +1,148 @@
+//! What is told while messages are sent and after: dialogue, progress, summary.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cli::send::exit::Exit;
+use crate::cli::tell;
+use crate::smtp::client::{Answer, Ending, Line};
+use crate::smtp::reply::Reply;
+
+pub(super) struct Report {
+    count: u32,
+    quiet: bool,
+    shows_progress: bool,
+    /// Connecting counts, too.
+    started: Instant,
+    progress_told: Instant,
+    tally: Tally,
+}
+
+/// What became of the messages so far.
+#[derive(Default)]
+struct Tally {
+    /// Accepted for all recipients.
+    sent: u32,
+    /// Refused for one of them at least.
+    refused: u32,
+    exit: Option<Exit>,
+    last_reply: Option<Reply>,
+    last_refusal: Option<Reply>,
+    /// Why the session ended, where no reply says it.
+    fault: Option<String>,
+}
+
+impl Report {
+    pub(super) fn new(count: u32, quiet: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            count,
+            quiet,
+            shows_progress: count > 1 && !quiet && io::stderr().is_terminal(),
+            started: now,
+            progress_told: now,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Tells a line of the dialogue, up to the end of the first message where there are several.
+    pub(super) fn line(&self, line: &Line) {
+        if !self.quiet && (self.count == 1 || self.settled_count() == 0) {
+            tell(&mut io::stdout(), &line.to_string());
+        }
+    }
+
+    pub(super) fn tls(&self, description: &str) {
+        if !self.quiet {
+            tell(&mut io::stdout(), &format!("-- {description}"));
+        }
+    }
+
+    pub(super) fn settled(&mut self, answers: &[Answer]) {
+        let tally = &mut self.tally;
+        let exit = Exit::of_answers(answers);
+        tally.exit = tally.exit.max(Some(exit));
+        match exit {
+            Exit::Success => tally.sent = tally.sent.saturating_add(1),
+            _ => tally.refused = tally.refused.saturating_add(1),
+        }
+        for Answer { reply, .. } in answers {
+            tally.last_reply = Some(reply.clone());
+            if !reply.is_positive() {
+                tally.last_refusal = Some(reply.clone());
+            }
+        }
+        if self.shows_progress && self.progress_told.elapsed() >= PROGRESS_INTERVAL {
+            self.progress_told = Instant::now();
+            let text = format!("\r{} of {}", self.settled_count(), self.count);
+            // That nobody reads it is no reason to fail.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+    }
+
+    /// Takes the end of the session, and gives its exit code.
+    pub(super) fn ended(&mut self, ending: &Ending) -> Exit {
+        self.tally.fault = match ending {
+            Ending::Quit => None,
+            Ending::Refused(reply) | Ending::LoginRefused(reply) => {
+                self.tally.last_reply = Some(reply.clone());
+                self.tally.last_refusal = Some(reply.clone());
+                None
+            }
+            Ending::NotOffered(missing) => Some(format!("the server does not offer {missing}")),
+            Ending::Fault(fault) => Some(format!("the server does not speak SMTP: {fault}")),
+            Ending::Disconnected => Some("the server closed the connection".to_owned()),
+        };
+        Exit::of_ending(ending)
+    }
+
+    /// The worst of what became of the messages.
+    pub(super) fn exit(&self) -> Exit {
+        self.tally.exit.unwrap_or(Exit::Success)
+    }
+
+    /// Tells what comes last: a fault, the reply where nothing else was told, the summary where there
+    /// were several messages.
+    pub(super) fn end(&self) {
+        if self.shows_progress {
+            tell(&mut io::stderr(), "");
+        }
+        let Tally {
+            sent,
+            refused,
+            last_reply,
+            last_refusal,
+            fault,
+            ..
+        } = &self.tally;
+        if let Some(fault) = fault {
+            tell(&mut io::stderr(), fault);
+        }
+        if self.quiet {
+            if let Some(reply) = last_reply {
+                tell(&mut io::stdout(), &text(reply));
+            }
+        } else if self.count > 1 {
+            let seconds = self.started.elapsed().as_secs_f64();
+            let rate = f64::from(self.settled_count()) / seconds.max(f64::MIN_POSITIVE);
+            let summary = format!("{sent} sent, {refused} refused, {rate:.1} messages a second");
+            tell(&mut io::stdout(), &summary);
+            if let Some(reply) = last_refusal {
+                let told = format!("The last refusal: {}", text(reply));
+                tell(&mut io::stdout(), &told);
+            }
+        }
+    }
+
+    fn settled_count(&self) -> u32 {
+        self.tally.sent.saturating_add(self.tally.refused)
+    }
+}
+
+fn text(reply: &Reply) -> String {
+    reply.to_string().trim_end().replace("\r\n", "\n")
+}
+
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
