@@ -143,6 +143,7 @@ fn a_message_goes_over_starttls_and_login() {
          S: 250-8BITMIME\n\
          S: 250-SMTPUTF8\n\
          S: 250-ENHANCEDSTATUSCODES\n\
+         S: 250-CHUNKING\n\
          S: 250-SIZE 100000\n\
          S: 250-LIMITS RCPTMAX=120\n\
          S: 250-STARTTLS\n\
@@ -155,6 +156,7 @@ fn a_message_goes_over_starttls_and_login() {
          S: 250-8BITMIME\n\
          S: 250-SMTPUTF8\n\
          S: 250-ENHANCEDSTATUSCODES\n\
+         S: 250-CHUNKING\n\
          S: 250-SIZE 100000\n\
          S: 250-LIMITS RCPTMAX=120\n\
          S: 250-AUTH PLAIN LOGIN\n\
