@@ -358,7 +358,7 @@ fn the_printed_command_delivers_and_is_the_one_in_the_readme() {
         .args(["-c", pasted])
         .stdout(Stdio::null());
     succeeds(&mut shell);
-    let (_, list) = support::api::request(http, "GET", "/api/messages");
+    let (_, list) = support::http::request(http, "GET", "/api/messages");
     assert!(list.contains("\"subject\":\"Hello\""), "{list}");
 
     let readme = include_str!("../README.md");

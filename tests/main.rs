@@ -7,6 +7,7 @@
 )]
 
 mod attacks;
+mod cakemail_double;
 mod dialogues;
 mod layers;
 mod limits;

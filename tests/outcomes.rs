@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::api::{FakeApi, Play};
 use crate::support::gateway::Gateway;
+use crate::support::http::Nobody;
 use crate::support::wait_until;
 
 const MESSAGE: &str = "Subject: hello\r\n\r\nhello\r\n";
@@ -124,13 +125,8 @@ fn an_unknown_outcome_can_be_refused_instead_and_is_counted() {
 
 #[test]
 fn an_api_that_cannot_be_reached_gets_451_and_no_hang() {
-    // Bound, so that nobody else gets the port, and not listening.
-    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
-    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = nobody.local_addr().unwrap();
-    let gateway = Gateway::before(&format!("http://{address}"), |config| {
-        config.delivery.retries = 0;
-    });
+    let nobody = Nobody::new();
+    let gateway = Gateway::before(&nobody.url(), |config| config.delivery.retries = 0);
     let reply = gateway.logged_in().submit(&["ann@example.net"], MESSAGE);
     assert!(reply.starts_with("451 4.4.1"), "{reply}");
     assert_eq!(

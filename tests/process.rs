@@ -334,7 +334,7 @@ fn a_probe_that_sends_nothing_leaves_no_line() {
     }
     let ended = "smtp_sessions_ended_total{ending=\"peer_left\"} 3";
     crate::support::wait_until(|| {
-        crate::support::api::request(http, "GET", "/metrics")
+        crate::support::http::request(http, "GET", "/metrics")
             .1
             .contains(ended)
     });
@@ -359,7 +359,7 @@ fn a_certificate_that_cannot_be_used_is_one_line_and_the_old_one_stays() {
     let http = process.listening("HTTP");
     let counted = |result, count| {
         let line = format!("smtp_certificate_reloads_total{{result=\"{result}\"}} {count}\n");
-        let (_, metrics) = crate::support::api::request(http, "GET", "/metrics");
+        let (_, metrics) = crate::support::http::request(http, "GET", "/metrics");
         assert!(metrics.contains(&line), "no {line:?} in {metrics}");
     };
 

@@ -7,6 +7,7 @@ use smtp_gateway::units::Period;
 use crate::support::api::{FakeApi, Play};
 use crate::support::client::SmtpClient;
 use crate::support::gateway::Gateway;
+use crate::support::http::Nobody;
 
 const MESSAGE: &str = "Message-ID: <1@app.example>\r\nSubject: hello\r\n\r\nhello\r\n";
 
@@ -35,10 +36,8 @@ fn what_was_not_taken_for_now_is_tried_again() {
 
 #[test]
 fn an_api_that_comes_up_in_time_gets_the_message() {
-    let port = tokio::net::TcpSocket::new_v4().unwrap();
-    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let url = format!("http://{}", port.local_addr().unwrap());
-    let gateway = Gateway::before(&url, |config| {
+    let nobody = Nobody::new();
+    let gateway = Gateway::before(&nobody.url(), |config| {
         config.delivery.retries = 100;
         config.delivery.deadline = Period::seconds(20);
     });
@@ -47,7 +46,7 @@ fn an_api_that_comes_up_in_time_gets_the_message() {
     client.send(MESSAGE);
     client.send(".\r\n");
     crate::support::wait_until(|| gateway.metric("smtp_api_errors_total{kind=\"connect\"}") > 0.0);
-    let _api = FakeApi::on(port);
+    let _api = FakeApi::instead_of(nobody);
     client.expect("250 2.0.0");
 }
 

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use smtp_gateway::units::ByteSize;
 
-use crate::support::api::{full_request, request};
 use crate::support::gateway::Gateway;
+use crate::support::http::{full_request, request};
 
 const NASTY: &str = "From: Eve <eve@example.com>\r\nTo: ann@example.net\r\n\
     Subject: <script>alert(1)</script>\r\nMIME-Version: 1.0\r\n\

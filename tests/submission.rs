@@ -67,9 +67,12 @@ fn the_request_carries_key_headers_and_path() {
         .submit(&["ann@example.net"], "\r\nx\r\n");
     let request = &api.recorded()[0];
     assert!(
-        request.head.starts_with("POST /v1/mail HTTP/1.1\r\n"),
+        request
+            .head
+            .text()
+            .starts_with("POST /v1/mail HTTP/1.1\r\n"),
         "{}",
-        request.head
+        request.head.text()
     );
     for line in [
         "content-type: application/json",
@@ -79,7 +82,7 @@ fn the_request_carries_key_headers_and_path() {
         assert!(
             request.has_header(line),
             "{line} is not in {}",
-            request.head
+            request.head.text()
         );
     }
 }

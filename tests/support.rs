@@ -4,8 +4,10 @@
 use std::time::{Duration, SystemTime};
 
 pub(crate) mod api;
+pub(crate) mod cakemail;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod volume;
 

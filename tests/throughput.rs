@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::api::{FakeApi, request};
+use crate::support::api::FakeApi;
 use crate::support::client::SmtpClient;
 use crate::support::gateway::Certificate;
+use crate::support::http::request;
 use crate::support::process::{Process, command};
 
 fn setting(name: &str, default: usize) -> usize {

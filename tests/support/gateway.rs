@@ -192,7 +192,7 @@ impl Gateway {
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> (u16, String) {
-        super::api::request(self.http, method, path)
+        super::http::request(self.http, method, path)
     }
 
     /// The value of a metric, with its labels as printed.
