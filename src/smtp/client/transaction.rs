@@ -28,7 +28,7 @@ impl Message {
         Self {
             reverse_path,
             recipients,
-            content: normalise(content.as_ref()).into(),
+            content: normalise(content.as_ref()),
         }
     }
 
