@@ -7,7 +7,7 @@ use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
-    TextEncoder,
+    PullingGauge, TextEncoder,
 };
 
 /// All metrics of one process. Cheap to clone.
@@ -55,6 +55,18 @@ impl Registry {
 
     pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.register(&IntGauge::new(name, help).expect("the name is a metric name"))
+    }
+
+    /// A gauge that is read when it is asked for.
+    pub fn gauge_of(
+        &self,
+        name: &str,
+        help: &str,
+        count: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        let value = move || u32::try_from(count()).unwrap_or(u32::MAX).into();
+        let gauge = PullingGauge::new(name, help, Box::new(value));
+        self.register(&gauge.expect("the name is a metric name"));
     }
 
     pub fn info(&self, name: &str, help: &str, label: &str, value: &str) {
