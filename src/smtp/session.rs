@@ -91,7 +91,7 @@ pub enum Ending {
     /// Behind a BDAT whose size is unknown, or beyond all bounds, no command can be found again.
     UnreadableChunk,
     LoneLineBreak,
-    /// An answer was 421.
+    /// An answer was 421, or said to be the last.
     Refused,
 }
 
@@ -288,13 +288,12 @@ impl Session {
 
     /// Answers the question that was asked last. 421 ends the session whatever was asked.
     pub fn answer(&mut self, reply: &Reply) {
+        if reply.closes() {
+            return self.answer_and_close(reply);
+        }
         let Some(asked) = self.asked.take() else {
             return;
         };
-        if reply.closes() {
-            self.close_with(reply, Ending::Refused);
-            return;
-        }
         match asked {
             Asked::Authenticate if reply.is_positive() => self.peer.authenticated = true,
             Asked::Authenticate if reply.is_permanent() => return self.error(reply),
@@ -318,6 +317,13 @@ impl Session {
             _ => {}
         }
         self.reply(reply);
+    }
+
+    /// Answers the question that was asked last, and ends the session behind the reply.
+    pub fn answer_and_close(&mut self, reply: &Reply) {
+        if self.asked.take().is_some() {
+            self.close_with(reply, Ending::Refused);
+        }
     }
 
     /// Tells the session that the handshake is done: it forgets what was said in clear

@@ -664,6 +664,27 @@ fn a_421_from_any_question_ends_the_session() {
 }
 
 #[test]
+fn an_answer_said_to_be_the_last_ends_the_session_behind_it() {
+    let mut driver = authenticated(settings());
+    driver.must(&ENVELOPE);
+    driver.must(&["DATA"]);
+    driver.session.receive(b"x\r\n.\r\nNOOP\r\n");
+    assert!(matches!(
+        driver.session.step(),
+        Step::Ask(Question::Message(..))
+    ));
+    driver
+        .session
+        .answer_and_close(&Reply::new(550, 7, 1, "No"));
+    let Step::Send(octets) = driver.session.step() else {
+        panic!("the answer is sent");
+    };
+    assert_eq!(octets, "550 5.7.1 No\r\n");
+    assert!(matches!(driver.session.step(), Step::Close));
+    assert_eq!(driver.session.ending(), Some(Ending::Refused));
+}
+
+#[test]
 fn nothing_brings_a_closed_session_back() {
     let inputs: [fn(&mut Session); 5] = [
         |session| session.receive(b"NOOP\r\n"),
