@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin;
-use crate::auth::Authenticator;
+use crate::auth::{self, AuthError, Authenticator};
 use crate::config::Config;
 use crate::delivery::http::{self, Http};
 use crate::delivery::sandbox::Sandbox;
@@ -67,7 +67,7 @@ impl App {
             }
             false => (None, None),
         };
-        let authenticator = Authenticator::new(&config.auth, &registry)?;
+        let authenticator = authenticator(&config, &registry)?;
         let settings = session_settings(&config, hostname.clone(), backend.copies(2));
         let intake = Intake::new(
             backend,
@@ -142,7 +142,7 @@ impl App {
         }
         info!("listener.addr" = %self.http.local_addr()?, "listening for HTTP");
         self.tasks.spawn(tidy(
-            Arc::clone(&self.service.intake),
+            Arc::clone(&self.service),
             self.tasks.draining().clone(),
         ));
         if let Some(watcher) = self.certificate_watcher {
@@ -178,10 +178,11 @@ impl App {
     }
 }
 
-async fn tidy(intake: Arc<Intake>, draining: CancellationToken) {
+async fn tidy(service: Arc<Service>, draining: CancellationToken) {
     let mut minute = tokio::time::interval(Duration::from_secs(60));
     while draining.run_until_cancelled(minute.tick()).await.is_some() {
-        intake.tidy();
+        service.intake.tidy();
+        service.authenticator.tidy().await;
     }
 }
 
@@ -190,6 +191,15 @@ async fn bind(config: ListenerConfig) -> anyhow::Result<Listener> {
     Listener::bind(config)
         .await
         .with_context(|| format!("cannot listen on {address} for SMTP (smtp.listeners, SMTP_PORT)"))
+}
+
+fn authenticator(config: &Config, registry: &Registry) -> Result<Authenticator, AuthError> {
+    let mut auth = config.auth.clone();
+    let nobody_to_ask = auth.source == auth::Source::KeyApi && auth.url.is_empty();
+    if nobody_to_ask && config.backend == BackendName::Sandbox {
+        auth.source = auth::Source::Any;
+    }
+    Authenticator::new(&auth, &config.api.url, &config.api.connections(), registry)
 }
 
 fn backend(

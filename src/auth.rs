@@ -4,34 +4,76 @@
 //! from where.
 
 pub mod api_key;
+pub mod cache;
+pub mod key_api;
+pub mod lookup;
 pub mod static_keys;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::api_key::ApiKey;
+use crate::auth::key_api::dialect::Dialect;
+use crate::auth::lookup::KeyLookup;
 use crate::auth::static_keys::{Account, StaticKeys, StaticKeysError};
+use crate::http_client::{ClientError, Connections};
 use crate::smtp::sasl::Credentials;
 use crate::telemetry::metrics::Registry;
+use crate::units::Period;
 
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub source: Source,
+    /// Base URL of the authentication API, for `source = "key-api"`.
+    pub url: String,
+    pub dialect: Dialect,
+    /// For one look-up with everything.
+    pub timeout: Period,
+    /// How long a key is used without asking again, if it lives that long.
+    pub cache_ttl: Period,
+    /// How long refused credentials are refused without asking again.
+    pub refused_ttl: Period,
+    /// Keys that are kept, and as many refusals.
+    pub cache_size: u64,
+    /// What to GET with a password that is a key itself, to tell whether it is good: below `url`, or
+    /// below the email API's for `source = "passthrough"`. Empty: the first message tells.
+    pub check_path: String,
     /// Who may send, for `source = "static"`.
     pub accounts: Vec<Account>,
     /// Networks whose hosts may send without AUTH, on listeners with `auth = "trusted"`.
     pub trusted_networks: Vec<TrustedNetwork>,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            source: Source::KeyApi,
+            url: String::new(),
+            dialect: Dialect::Token,
+            timeout: Period::seconds(10),
+            cache_ttl: Period::seconds(15 * 60),
+            refused_ttl: Period::seconds(30),
+            cache_size: 10_000,
+            check_path: "/accounts/self".to_owned(),
+            accounts: Vec::new(),
+            trusted_networks: Vec::new(),
+        }
+    }
+}
+
 /// Where credentials are looked up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Source {
+    /// An authentication API, which gives a key for them.
+    KeyApi,
+    /// The password is the key.
+    Passthrough,
     /// The accounts of the settings.
-    #[default]
     Static,
     /// Any credentials are good. Only with the sandbox, where nothing leaves.
     Any,
@@ -58,8 +100,32 @@ pub struct Identity {
 pub enum Denied {
     /// Wrong user or password; nobody is told which.
     Credentials,
+    /// The account wants a second factor, which AUTH cannot ask for.
+    Challenge,
     /// We cannot tell now. Never "wrong": clients throw a refused password away.
     Unavailable,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    #[error(transparent)]
+    Accounts(#[from] StaticKeysError),
+    #[error("{error}")]
+    Client {
+        setting: &'static str,
+        error: ClientError,
+    },
+}
+
+impl AuthError {
+    /// The setting that is at fault.
+    pub fn setting(&self) -> &'static str {
+        match self {
+            Self::Accounts(error) => error.setting(),
+            Self::Client { setting, .. } => setting,
+        }
+    }
 }
 
 /// Looks credentials up.
@@ -71,26 +137,36 @@ pub struct Authenticator {
 
 #[derive(Debug)]
 enum Lookup {
+    Keys(Arc<KeyLookup>),
     Static(StaticKeys),
     Any,
 }
 
 impl Authenticator {
+    /// `api_url` and `connections` are those of the email API.
+    ///
     /// # Errors
-    /// An account that cannot be used, or a trusted network that names none.
-    pub fn new(config: &Config, registry: &Registry) -> Result<Self, StaticKeysError> {
-        // Fixed name, watched from the first day: there is no cache yet, so it stays at zero.
-        registry.gauge("smtp_api_key_cache_size", "API keys in the cache");
-        let accounts = StaticKeys::new(&config.accounts, &config.trusted_networks)?;
-        let trusted = config
-            .trusted_networks
-            .iter()
-            .map(|trusted| Ok((trusted.network, accounts.identity(&trusted.account)?)))
-            .collect::<Result<_, _>>()?;
+    /// An account that cannot be used, a trusted network that names none, or an API that cannot be
+    /// called.
+    pub fn new(
+        config: &Config,
+        api_url: &str,
+        connections: &Connections,
+        registry: &Registry,
+    ) -> Result<Self, AuthError> {
+        let (accounts, trusted) = accounts(config)?;
         let lookup = match config.source {
+            Source::KeyApi | Source::Passthrough => {
+                let keys = KeyLookup::new(config, api_url, connections, registry)?;
+                Lookup::Keys(Arc::new(keys))
+            }
             Source::Static => Lookup::Static(accounts),
             Source::Any => Lookup::Any,
         };
+        if !matches!(lookup, Lookup::Keys(_)) {
+            // Fixed name, watched from the first day.
+            registry.gauge(cache::SIZE.0, cache::SIZE.1);
+        }
         Ok(Self { lookup, trusted })
     }
 
@@ -100,6 +176,7 @@ impl Authenticator {
     /// [`Denied`]; takes about as long as a success.
     pub async fn authenticate(&self, credentials: Credentials) -> Result<Identity, Denied> {
         match &self.lookup {
+            Lookup::Keys(keys) => keys.authenticate(credentials).await,
             Lookup::Static(keys) => keys.authenticate(credentials).await,
             Lookup::Any => Ok(Identity {
                 account: credentials.username,
@@ -116,4 +193,44 @@ impl Authenticator {
             .find(|(network, _)| network.contains(&client))?;
         Some(identity.clone())
     }
+
+    /// Wipes keys that are not kept any more. Call it now and then.
+    pub async fn tidy(&self) {
+        match &self.lookup {
+            Lookup::Keys(keys) => keys.tidy().await,
+            Lookup::Static(_) | Lookup::Any => {}
+        }
+    }
+}
+
+/// Tells whether the accounts of the settings can be used.
+///
+/// # Errors
+/// [`StaticKeysError`]: the first thing that is wrong with them.
+pub fn check_accounts(config: &Config) -> Result<(), StaticKeysError> {
+    accounts(config).map(drop)
+}
+
+/// Tells whether the settings of the look-up can be used, without opening any connection.
+///
+/// # Errors
+/// [`AuthError::Client`]
+pub fn check_lookup(
+    config: &Config,
+    api_url: &str,
+    connections: &Connections,
+) -> Result<(), AuthError> {
+    KeyLookup::new(config, api_url, connections, &Registry::default()).map(drop)
+}
+
+type Trusted = Vec<(IpNet, Identity)>;
+
+fn accounts(config: &Config) -> Result<(StaticKeys, Trusted), StaticKeysError> {
+    let accounts = StaticKeys::new(&config.accounts, &config.trusted_networks)?;
+    let trusted = config
+        .trusted_networks
+        .iter()
+        .map(|trusted| Ok((trusted.network, accounts.identity(&trusted.account)?)))
+        .collect::<Result<_, _>>()?;
+    Ok((accounts, trusted))
 }

@@ -29,7 +29,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::admin;
-use crate::auth::{self, Authenticator};
+use crate::auth;
 use crate::config::fault::Faults;
 use crate::config::origin::Origins;
 use crate::config::settings::Settings;
@@ -40,7 +40,6 @@ use crate::ingress::smtp::{self, ListenerAuth, ListenerTls};
 use crate::shutdown;
 use crate::submission::limits::{self, Limits};
 use crate::telemetry::logging;
-use crate::telemetry::metrics::Registry;
 use crate::tls;
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -80,6 +79,8 @@ pub fn sources() -> Sources {
             ("HTTP_PORT", "http.port"),
             ("TLS_CERT_PATH", "tls.cert_path"),
             ("TLS_KEY_PATH", "tls.key_path"),
+            ("CAKEMAIL_API_URL", "api.url"),
+            ("CAKEMAIL_AUTH_URL", "auth.url"),
             ("LOG_LEVEL", "log.level"),
             ("RATE_LIMIT_PER_IP", "limits.messages_per_minute_per_ip"),
             ("MAX_CONNECTIONS_PER_POD", "limits.connections"),
@@ -124,10 +125,11 @@ impl Config {
     /// What no section can know by itself, and what only using a setting can tell.
     fn check(&self, settings: &mut Settings) {
         let sound = |names: &[&str]| settings.are_sound(names);
-        let bounds = sound(&["smtp", "tls", "limits", "delivery", "drain", "api"]);
+        let bounds = sound(&["smtp", "tls", "limits", "delivery", "drain", "api", "auth"]);
         let listeners = sound(&["smtp", "auth"]);
         let auth = sound(&["auth", "backend"]);
         let backend = sound(&["api", "backend"]);
+        let lookup = sound(&["auth", "api", "backend"]);
         let (log, tls) = (sound(&["log"]), sound(&["tls", "smtp"]));
         if bounds {
             self.check_bounds(settings);
@@ -140,6 +142,9 @@ impl Config {
         }
         if backend {
             self.check_backend(settings);
+        }
+        if lookup {
+            self.check_lookup(settings);
         }
         if log && let Err(error) = logging::filter(&self.log.level) {
             settings.fault("log.level", error.to_string());
@@ -170,14 +175,21 @@ impl Config {
             ("drain.deadline", self.drain.deadline),
             ("api.connect_timeout", self.api.connect_timeout),
             ("api.idle_timeout", self.api.idle_timeout),
+            ("auth.cache_ttl", self.auth.cache_ttl),
+            ("auth.refused_ttl", self.auth.refused_ttl),
         ] {
             if period.duration() > LONGEST {
                 settings.fault(key, "expected at most a day, 24h");
             }
         }
         let (delivery, drain) = (self.delivery.deadline, self.drain.deadline);
-        if !(Duration::from_secs(1)..=MAX_DEADLINE).contains(&delivery.duration()) {
-            settings.fault("delivery.deadline", "expected 1s to 10m");
+        for (key, period) in [
+            ("delivery.deadline", delivery),
+            ("auth.timeout", self.auth.timeout),
+        ] {
+            if !(Duration::from_secs(1)..=MAX_DEADLINE).contains(&period.duration()) {
+                settings.fault(key, "expected 1s to 10m");
+            }
         }
         if drain.duration() < delivery.duration() {
             let text = format!("expected at least delivery.deadline, {delivery}");
@@ -207,7 +219,7 @@ impl Config {
     }
 
     fn check_auth(&self, settings: &mut Settings) {
-        if let Err(error) = Authenticator::new(&self.auth, &Registry::default()) {
+        if let Err(error) = auth::check_accounts(&self.auth) {
             settings.fault(error.setting(), error.to_string());
         }
         let keys = self
@@ -223,6 +235,13 @@ impl Config {
                 "auth.source",
                 "\"any\" lets everybody send, so it goes with backend = \"sandbox\" only",
             ),
+            (auth::Source::KeyApi, BackendName::Http) if self.auth.url.is_empty() => {
+                settings.fault(
+                    "auth.url",
+                    "expected the base URL of the authentication API; for accounts of the \
+                     settings, set auth.source = \"static\"",
+                );
+            }
             (auth::Source::Static, _) if self.auth.accounts.is_empty() => {
                 settings.fault(
                     "auth.accounts",
@@ -247,6 +266,22 @@ impl Config {
                     settings.fault(error.setting(), error.to_string());
                 }
             }
+        }
+    }
+
+    fn check_lookup(&self, settings: &mut Settings) {
+        let in_use = match self.auth.source {
+            auth::Source::KeyApi => !self.auth.url.is_empty(),
+            auth::Source::Passthrough => true,
+            auth::Source::Static | auth::Source::Any => false,
+        };
+        let connections = self.api.connections();
+        if in_use
+            && let Err(error) = auth::check_lookup(&self.auth, &self.api.url, &connections)
+            // What is wrong with the email API's settings has been told.
+            && (error.setting().starts_with("auth.") || settings.are_sound(&["api"]))
+        {
+            settings.fault(error.setting(), error.to_string());
         }
     }
 

@@ -207,7 +207,7 @@ impl Scene {
              {{ host = \"127.0.0.1\", port = 0, tls = \"implicit\" }}]\n\
              [http]\nhost = \"127.0.0.1\"\nport = 0\n\
              [tls]\ncert_path = {:?}\nkey_path = {:?}\n\
-             [auth]\naccounts = [{{ name = \"ann\", password_file = \"password\" }}]\n\
+             [auth]\nsource = \"static\"\naccounts = [{{ name = \"ann\", password_file = \"password\" }}]\n\
              [api]\nprovider = \"json\"\nurl = \"{}\"\nkey = \"k\"\n",
             certificate.chain(),
             certificate.key(),

@@ -52,6 +52,8 @@ const HOMES: [(&str, &[&str]); 9] = [
         "prometheus",
         &[
             "telemetry/metrics",
+            "auth/cache",
+            "auth/lookup",
             "submission",
             "delivery/http",
             "ingress/smtp",

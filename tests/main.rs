@@ -9,6 +9,7 @@
 mod attacks;
 mod cakemail_double;
 mod dialogues;
+mod key_lookup;
 mod layers;
 mod limits;
 mod live_dialogues;

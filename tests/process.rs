@@ -21,7 +21,7 @@ fn settings(folder: &Path, certificate: &Certificate, url: &str) {
          {{ host = \"127.0.0.1\", port = 0, tls = \"implicit\" }}]\n\
          [http]\nhost = \"127.0.0.1\"\nport = 0\n\
          [tls]\ncert_path = {chain:?}\nkey_path = {key:?}\n\
-         [auth]\naccounts = [{{ name = \"ann\", password = \"secret\" }}]\n\
+         [auth]\nsource = \"static\"\naccounts = [{{ name = \"ann\", password = \"secret\" }}]\n\
          [api]\nurl = \"{url}\"\nkey = \"gateway-key\"\n\
          [drain]\npause = \"1s\"\n"
     );
@@ -66,7 +66,7 @@ fn without_settings_the_start_fails_and_says_all_that_is_missing() {
     for arguments in [&[][..], &["serve"], &["check"]] {
         let (code, errors) = run(command(folder.path()).args(arguments));
         assert_eq!(code, 78);
-        for key in ["api.url", "auth.accounts", "tls.cert_path"] {
+        for key in ["api.url", "auth.url", "tls.cert_path"] {
             let lines = errors
                 .lines()
                 .filter(|line| line.contains(&format!("{key}:")));
@@ -162,6 +162,60 @@ fn each_wrong_setting_is_one_clear_line() {
             );
         }
     }
+}
+
+#[test]
+fn each_wrong_setting_of_the_key_look_up_is_one_clear_line() {
+    let scene = Scene::new();
+    let url = scene.api.url();
+    for (variables, told) in [
+        (&[][..], &["auth.url", "static"][..]),
+        (
+            &[("CAKEMAIL_AUTH_URL", "keys")],
+            &["CAKEMAIL_AUTH_URL", "https://"],
+        ),
+        (
+            &[("CAKEMAIL_AUTH_URL", "http://keys.example")],
+            &["CAKEMAIL_AUTH_URL", "allow_http"],
+        ),
+        (
+            &[
+                ("CAKEMAIL_AUTH_URL", &url),
+                ("GATEWAY__AUTH__CHECK_PATH", "self"),
+            ],
+            &["GATEWAY__AUTH__CHECK_PATH", "/"],
+        ),
+        (
+            &[("CAKEMAIL_AUTH_URL", &url), ("GATEWAY__AUTH__TIMEOUT", "0")],
+            &["GATEWAY__AUTH__TIMEOUT", "1s"],
+        ),
+        (
+            &[
+                ("GATEWAY__AUTH__SOURCE", "passthrough"),
+                ("CAKEMAIL_API_URL", "api"),
+            ],
+            &["CAKEMAIL_API_URL", "https://"],
+        ),
+    ] {
+        let mut command = serve(&scene.folder);
+        command.env("GATEWAY__AUTH__SOURCE", "key-api");
+        let (code, errors) = run(command.envs(variables.iter().copied()));
+        assert_eq!(
+            (code, errors.lines().count()),
+            (78, 1),
+            "{variables:?}: {errors}"
+        );
+        for word in told {
+            assert!(
+                errors.contains(word),
+                "{variables:?}: no {word} in {errors}"
+            );
+        }
+    }
+    let mut command = serve(&scene.folder);
+    command.env("GATEWAY__AUTH__SOURCE", "key-api");
+    let (code, errors) = run(command.env("CAKEMAIL_AUTH_URL", &url).arg("check"));
+    assert_eq!((code, errors.as_str()), (0, ""));
 }
 
 #[test]

@@ -104,12 +104,12 @@ impl Sandbox {
         let sender = wanted.map(|wanted| format!("the id of {}", wanted.address));
         let mut requests = self.provider.requests(outgoing, sender.as_deref())?;
         let key = match &outgoing.identity.api_key {
-            ApiKey::Gateways => self.key.as_ref(),
-            ApiKey::Fixed(key) => Some(key),
+            ApiKey::Gateways => self.key.clone(),
+            key @ (ApiKey::Fixed(_) | ApiKey::Passed(_) | ApiKey::LookedUp(_)) => key.at_hand(),
         };
         if let Some(key) = key.filter(|key| !key.is_empty()) {
             for request in &mut requests {
-                self.provider.authorize(key, &mut request.headers)?;
+                self.provider.authorize(&key, &mut request.headers)?;
             }
         }
         Ok(requests)

@@ -165,9 +165,9 @@ impl Metrics {
             ),
             auth_failures: registry.counter_by(
                 "smtp_auth_failures_total",
-                "Logins that were not let in",
+                "Logins that were not let in, and passwords that the email API then refused",
                 "reason",
-                &["credentials", "unavailable"],
+                &["credentials", "challenge", "unavailable"],
             ),
             endings: registry.counter_by(
                 "smtp_sessions_ended_total",

@@ -11,6 +11,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use smtp_gateway::app::App;
+use smtp_gateway::auth::Source;
 use smtp_gateway::auth::static_keys::Account;
 use smtp_gateway::config::Config;
 use smtp_gateway::delivery::BackendName;
@@ -124,6 +125,7 @@ impl Gateway {
         ];
         config.tls.cert_path = certificate.chain();
         config.tls.key_path = certificate.key();
+        config.auth.source = Source::Static;
         config.auth.accounts = vec![Account {
             name: "ann".to_owned(),
             password: Some(Secret::new("secret")),

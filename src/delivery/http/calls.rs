@@ -263,7 +263,9 @@ impl Calls<'_> {
     ) -> Result<Option<Secret>, Answer> {
         match timeout_at(self.deadline, finding).await {
             Ok(Ok(key)) => Ok(key),
-            Ok(Err(Denied::Credentials)) => Err(Answer::KeyRefused { reason: None }),
+            Ok(Err(Denied::Credentials | Denied::Challenge)) => {
+                Err(Answer::KeyRefused { reason: None })
+            }
             Ok(Err(Denied::Unavailable)) | Err(_) => {
                 Err(Answer::deferred(Deferral::KeyUnavailable))
             }
@@ -274,7 +276,9 @@ impl Calls<'_> {
     fn throttled(&self) -> &str {
         match &self.outgoing.identity.api_key {
             ApiKey::Gateways => "",
-            ApiKey::Fixed(_) => &self.outgoing.identity.account,
+            ApiKey::Fixed(_) | ApiKey::Passed(_) | ApiKey::LookedUp(_) => {
+                &self.outgoing.identity.account
+            }
         }
     }
 

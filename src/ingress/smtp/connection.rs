@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error};
 
+use crate::auth::api_key::ApiKey;
 use crate::auth::{Denied, Identity};
 use crate::ingress::smtp::stream::Stream;
 use crate::ingress::smtp::{
@@ -26,7 +27,7 @@ use crate::smtp::envelope::Envelope;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::sasl::Credentials;
 use crate::smtp::session::{Authentication, Question, Session, Step, Tls, Wait};
-use crate::submission::{Refusal, Submission, Unheard};
+use crate::submission::{Failure, Refusal, Submission, Unheard};
 use crate::telemetry::privacy::random_id;
 
 pub(super) struct Connection {
@@ -134,8 +135,11 @@ impl Connection {
                     }
                 }
                 Step::Ask(question) => {
-                    let reply = self.decide(question, &mut stream, &mut buffer).await;
-                    self.session.answer(&reply);
+                    let (reply, then) = self.decide(question, &mut stream, &mut buffer).await;
+                    match then {
+                        Then::GoOn => self.session.answer(&reply),
+                        Then::Close => self.session.answer_and_close(&reply),
+                    }
                 }
                 Step::StartTls => {
                     stream = self.handshake(stream).await?;
@@ -239,17 +243,18 @@ impl Connection {
         question: Question,
         stream: &mut Stream,
         buffer: &mut [u8],
-    ) -> Reply {
-        match question {
+    ) -> (Reply, Then) {
+        let reply = match question {
             Question::Authenticate(credentials) => self.authenticate(credentials).await,
             Question::Mail(..) => self.begin(),
             Question::Rcpt(_) => reply::RECIPIENT_OK.clone(),
             Question::Data => replies::data(),
             Question::Message(envelope, content) => {
                 let submission = self.submission(envelope, content);
-                self.message(submission, stream, buffer).await
+                return self.message(submission, stream, buffer).await;
             }
-        }
+        };
+        (reply, Then::GoOn)
     }
 
     async fn authenticate(&mut self, credentials: Credentials) -> Reply {
@@ -259,21 +264,26 @@ impl Connection {
                 reply::AUTHENTICATED.clone()
             }
             Err(denied) => {
-                let reason = match denied {
-                    Denied::Credentials => "credentials",
-                    Denied::Unavailable => "unavailable",
-                };
-                let failures = &self.service.metrics.auth_failures;
-                failures.with_label_values(&[reason]).inc();
-                debug!(
-                    "session.id" = self.session_id,
-                    "client.addr" = %self.client,
-                    "auth.reason" = reason,
-                    "login refused"
-                );
+                self.count_denied(denied);
                 replies::denied(denied).clone()
             }
         }
+    }
+
+    fn count_denied(&self, denied: Denied) {
+        let reason = match denied {
+            Denied::Credentials => "credentials",
+            Denied::Challenge => "challenge",
+            Denied::Unavailable => "unavailable",
+        };
+        let failures = &self.service.metrics.auth_failures;
+        failures.with_label_values(&[reason]).inc();
+        debug!(
+            "session.id" = self.session_id,
+            "client.addr" = %self.client,
+            "auth.reason" = reason,
+            "login refused"
+        );
     }
 
     fn begin(&mut self) -> Reply {
@@ -308,7 +318,7 @@ impl Connection {
         submission: Option<Submission>,
         stream: &mut Stream,
         buffer: &mut [u8],
-    ) -> Reply {
+    ) -> (Reply, Then) {
         let service = Arc::clone(&self.service);
         service.metrics.received.inc();
         let started = Instant::now();
@@ -317,18 +327,32 @@ impl Connection {
                 "session.id" = self.session_id,
                 "a message without an identity: this is a bug"
             );
-            return replies::internal_fault();
+            return (replies::internal_fault(), Then::GoOn);
         };
+        let may_be_the_password = matches!(submission.identity.api_key, ApiKey::Passed(_));
         let is_listening = async || self.is_listening(stream, buffer).await;
         let answered = service.intake.accept(submission, is_listening).await;
-        let reply = match &answered.result {
-            Ok(receipt) => replies::accepted(receipt),
-            Err(refusal) => replies::refused(refusal),
-        };
-        self.unheard = answered.unheard();
         let processing = &service.metrics.processing;
         processing.observe(started.elapsed().as_secs_f64());
-        reply
+        let answer = match &answered.result {
+            Ok(receipt) => (replies::accepted(receipt), Then::GoOn),
+            Err(refusal) => {
+                let is_login = may_be_the_password && is_key_refused(refusal);
+                (replies::refused(refusal), self.after_refusal(is_login))
+            }
+        };
+        self.unheard = answered.unheard();
+        answer
+    }
+
+    /// A password that is the key was perhaps not checked at AUTH: what the API says of it now is
+    /// the answer to the login, and nothing else could be sent in this session.
+    fn after_refusal(&self, of_login: bool) -> Then {
+        if of_login {
+            self.count_denied(Denied::Credentials);
+            return Then::Close;
+        }
+        Then::GoOn
     }
 
     fn received(&self, identity: &Identity) -> Received {
@@ -345,6 +369,23 @@ impl Connection {
             account: Some(identity.account.clone()),
         }
     }
+}
+
+/// What comes behind a reply.
+#[derive(Clone, Copy)]
+enum Then {
+    GoOn,
+    Close,
+}
+
+fn is_key_refused(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Failed {
+            cause: Failure::KeyRefused,
+            ..
+        }
+    )
 }
 
 /// What ends a wait early.

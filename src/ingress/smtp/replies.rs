@@ -42,6 +42,7 @@ pub(super) fn accepted(receipt: &Receipt) -> Reply {
 pub(super) fn denied(denied: Denied) -> &'static Reply {
     match denied {
         Denied::Credentials => &reply::BAD_CREDENTIALS,
+        Denied::Challenge => &CHALLENGE,
         Denied::Unavailable => &UNAVAILABLE_LOGIN,
     }
 }
@@ -106,6 +107,12 @@ fn because(reply: &Reply, reason: Option<&str>) -> Reply {
 
 static TOO_MANY_CONNECTIONS: Reply = Reply::new(421, 7, 0, "Too many connections, try again later");
 static INTERNAL_FAULT: Reply = Reply::new(451, 3, 0, "Internal fault, try again later");
+static CHALLENGE: Reply = Reply::new(
+    535,
+    7,
+    8,
+    "The account has multi-factor authentication: use a personal access token as password",
+);
 static UNAVAILABLE_LOGIN: Reply = Reply::new(
     454,
     7,

@@ -184,6 +184,11 @@ fn decisions() -> Vec<Row> {
             denied(Denied::Unavailable).clone(),
         ),
         (
+            "Login needs a second factor, which SMTP cannot give",
+            "535 5.7.8",
+            denied(Denied::Challenge).clone(),
+        ),
+        (
             "Too many connections",
             "421 4.7.0",
             TOO_MANY_CONNECTIONS.clone(),
