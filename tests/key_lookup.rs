@@ -103,11 +103,7 @@ impl Scene {
 }
 
 fn key(request: &Request) -> String {
-    let line = request.head.text().lines().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("authorization").then_some(value)
-    });
-    line.unwrap_or_default().to_owned()
+    request.header("authorization").unwrap_or_default()
 }
 
 fn text(request: &Request) -> &str {
