@@ -5,12 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use memchr::memchr_iter;
-
+use crate::message::content_id::references;
 use crate::message::email::{Attachment, Disposition};
 use crate::message::fields;
 use crate::message::header::Header;
-use crate::message::parameters::{MimeField, is_token, undo_percents};
+use crate::message::parameters::{MimeField, is_token};
 use crate::message::part::{Part, Presentation};
 use crate::message::transfer::TransferEncoding;
 use crate::message::words;
@@ -23,11 +22,14 @@ pub(super) fn read<'a>(
     html: &str,
 ) -> Vec<Attachment> {
     let leaves: Vec<Leaf<'_>> = leaves.map(|part| Leaf::read(octets, part)).collect();
-    let ids = leaves
+    let ids: BTreeSet<&str> = leaves
         .iter()
         .filter_map(|leaf| leaf.content_id.as_deref())
         .collect();
-    let referenced = referenced_ids(html, &ids);
+    let html = if ids.is_empty() { "" } else { html };
+    let referenced = references(html)
+        .filter_map(|found| ids.get(found.content_id.as_str()).copied())
+        .collect();
     leaves
         .iter()
         .filter(|leaf| !leaf.says_nothing(octets))
@@ -128,32 +130,6 @@ impl<'a> Leaf<'a> {
             _ => Disposition::Attachment,
         }
     }
-}
-
-/// Which of `ids` the HTML shows by a `cid:` URL (RFC 2392).
-fn referenced_ids<'a>(html: &str, ids: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
-    let mut referenced = BTreeSet::new();
-    if ids.is_empty() {
-        return referenced;
-    }
-    let html = html.as_bytes();
-    for colon in memchr_iter(b':', html) {
-        let before = html.get(..colon).unwrap_or_default();
-        let scheme = before
-            .get(before.len().saturating_sub(3)..)
-            .unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case(b"cid") {
-            continue;
-        }
-        let behind = html.get(colon.saturating_add(1)..).unwrap_or_default();
-        // The colon among them keeps `cid:cid:cid:…` from being read over and over.
-        let ends = |octet: &u8| octet.is_ascii_whitespace() || b"\"'<>():".contains(octet);
-        let length = behind.iter().position(ends).unwrap_or(behind.len());
-        let url = undo_percents(behind.get(..length).unwrap_or_default());
-        let id = std::str::from_utf8(&url).ok().and_then(|id| ids.get(id));
-        referenced.extend(id.copied());
-    }
-    referenced
 }
 
 /// A file name for an attached message, from its subject.

@@ -4,12 +4,12 @@
 //! a message, its attachments counted once; [`JsonForm::addressed_to`] then gives the body of a
 //! call for some of the recipients at nearly no cost.
 
-use bytes::Bytes;
 use serde::Serialize;
 
 use crate::message::base64_form::Base64Form;
 use crate::message::content::Content;
 use crate::message::email::{Attachment, Email, HeaderField, VisibleAddress};
+use crate::message::json_writer::JsonWriter;
 use crate::message::pieces::{Piece, Pieces};
 use crate::message::raw::RawMessage;
 use crate::message::received::Received;
@@ -35,7 +35,7 @@ impl JsonForm {
         received: &Received,
         raw: Option<&RawMessage>,
     ) -> Self {
-        let mut writer = Writer::default();
+        let mut writer = JsonWriter::default();
         writer.member("from", &addresses(&email.from));
         writer.optional("sender", email.sender.as_ref().map(Address::new));
         writer.member("to", &addresses(&email.to));
@@ -54,7 +54,7 @@ impl JsonForm {
             if index > 0 {
                 writer.text(b",");
             }
-            writer.attachment(attachment, content);
+            write_attachment(&mut writer, attachment, content);
         }
         writer.text(b"]");
         writer.member("received", &Trace::new(received));
@@ -70,7 +70,7 @@ impl JsonForm {
 
     /// The body of one call. Only the recipients given here are named in its envelope.
     pub fn addressed_to(&self, reverse_path: &ReversePath, recipients: &[ForwardPath]) -> Pieces {
-        let mut writer = Writer::default();
+        let mut writer = JsonWriter::default();
         writer.text(b"{");
         writer.member("version", &VERSION);
         writer.member("id", &self.id);
@@ -87,72 +87,17 @@ impl JsonForm {
     }
 }
 
-/// Writes JSON as pieces.
-#[derive(Default)]
-struct Writer {
-    text: Vec<u8>,
-    pieces: Vec<Piece>,
-}
-
-impl Writer {
-    fn text(&mut self, text: &[u8]) {
-        self.text.extend_from_slice(text);
-    }
-
-    fn value(&mut self, value: &impl Serialize) {
-        serde_json::to_writer(&mut self.text, value)
-            .expect("a string or a number can always be written, and so can a vector to itself");
-    }
-
-    fn key(&mut self, name: &str) {
-        if !self.text.ends_with(b"{") {
-            self.text(b",");
-        }
-        self.value(&name);
-        self.text(b":");
-    }
-
-    fn member(&mut self, name: &str, value: &impl Serialize) {
-        self.key(name);
-        self.value(value);
-    }
-
-    fn optional(&mut self, name: &str, value: Option<impl Serialize>) {
-        if let Some(value) = value {
-            self.member(name, &value);
-        }
-    }
-
-    fn base64_member(&mut self, name: &str, base64: Base64Form) {
-        self.key(name);
-        self.text(b"\"");
-        self.end_text();
-        self.pieces.push(Piece::Base64(base64));
-        self.text(b"\"");
-    }
-
-    fn attachment(&mut self, attachment: &Attachment, content: &Content) {
-        let octets = content.slice(attachment.body.clone());
-        let base64 = Base64Form::of_part(octets, attachment.encoding);
-        self.text(b"{");
-        self.optional("filename", attachment.name.as_ref());
-        self.member("content_type", &attachment.content_type);
-        self.member("disposition", &attachment.disposition.name());
-        self.optional("content_id", attachment.content_id.as_ref());
-        self.member("size", &base64.decoded_len());
-        self.base64_member("content", base64);
-        self.text(b"}");
-    }
-
-    fn end_text(&mut self) {
-        let text = Bytes::from(std::mem::take(&mut self.text));
-        self.pieces.push(Piece::Text(text));
-    }
-
-    fn finish(mut self) -> Vec<Piece> {
-        self.end_text();
-        self.pieces
-    }
+fn write_attachment(writer: &mut JsonWriter, attachment: &Attachment, content: &Content) {
+    let octets = content.slice(attachment.body.clone());
+    let base64 = Base64Form::of_part(octets, attachment.encoding);
+    writer.text(b"{");
+    writer.optional("filename", attachment.name.as_ref());
+    writer.member("content_type", &attachment.content_type);
+    writer.member("disposition", &attachment.disposition.name());
+    writer.optional("content_id", attachment.content_id.as_ref());
+    writer.member("size", &base64.decoded_len());
+    writer.base64_member("content", base64);
+    writer.text(b"}");
 }
 
 #[derive(Serialize)]

@@ -1,0 +1,107 @@
+//! JSON as pieces: text that is written now, and base64 that is made while it is sent.
+//!
+//! For the forms in which a message leaves. What is written here is one text in parts; that it is
+//! JSON is up to the caller, who opens and closes objects and lists.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::message::base64_form::Base64Form;
+use crate::message::pieces::Piece;
+
+#[derive(Default)]
+pub struct JsonWriter {
+    text: Vec<u8>,
+    pieces: Vec<Piece>,
+}
+
+impl JsonWriter {
+    /// Writes the text as it is.
+    pub fn text(&mut self, text: &[u8]) {
+        self.text.extend_from_slice(text);
+    }
+
+    pub fn value(&mut self, value: &impl Serialize) {
+        serde_json::to_writer(&mut self.text, value)
+            .expect("a string or a number can always be written, and so can a vector to itself");
+    }
+
+    /// A name and its colon, with a comma in front unless the object has just been opened. A text
+    /// that begins with a name is the rest of an object.
+    pub fn key(&mut self, name: &str) {
+        if !self.text.ends_with(b"{") {
+            self.text(b",");
+        }
+        self.value(&name);
+        self.text(b":");
+    }
+
+    pub fn member(&mut self, name: &str, value: &impl Serialize) {
+        self.key(name);
+        self.value(value);
+    }
+
+    pub fn optional(&mut self, name: &str, value: Option<impl Serialize>) {
+        if let Some(value) = value {
+            self.member(name, &value);
+        }
+    }
+
+    pub fn base64_member(&mut self, name: &str, base64: Base64Form) {
+        self.key(name);
+        self.text(b"\"");
+        self.base64(base64);
+        self.text(b"\"");
+    }
+
+    /// A part of a string, without quotes around it.
+    pub fn string_part(&mut self, part: &str) {
+        let start = self.text.len();
+        self.value(&part);
+        self.text.pop();
+        self.text.remove(start);
+    }
+
+    /// Base64, inside a string.
+    pub fn base64(&mut self, base64: Base64Form) {
+        self.end_text();
+        self.pieces.push(Piece::Base64(base64));
+    }
+
+    pub fn finish(mut self) -> Vec<Piece> {
+        self.end_text();
+        self.pieces
+    }
+
+    fn end_text(&mut self) {
+        let text = Bytes::from(std::mem::take(&mut self.text));
+        self.pieces.push(Piece::Text(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::pieces::Pieces;
+
+    #[test]
+    fn a_string_can_be_made_of_text_and_base64() {
+        let mut writer = JsonWriter::default();
+        writer.text(b"{");
+        writer.key("html");
+        writer.text(b"\"");
+        writer.string_part("<img src=\"");
+        writer.base64(Base64Form::of_slices(vec![Bytes::from_static(b"hello")]));
+        writer.string_part("\">\n");
+        writer.text(b"\"");
+        writer.optional("none", None::<&str>);
+        writer.member("n", &1);
+        writer.text(b"}");
+        let pieces: Pieces = writer.finish().into_iter().collect();
+        let octets = pieces.frames().collect::<Vec<_>>().concat();
+        assert_eq!(
+            String::from_utf8(octets).unwrap(),
+            r#"{"html":"<img src=\"aGVsbG8=\">\n","n":1}"#
+        );
+    }
+}
