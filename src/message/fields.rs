@@ -68,8 +68,9 @@ fn take(email: &mut Email, field: &Field<'_>) {
     }
 }
 
-/// In these a comma out of an encoded word would part one address into two.
-fn holds_addresses(lower_name: &str) -> bool {
+/// In these fields, named in lower case, encoded words are left as they are: a comma out of one would
+/// part one address into two.
+pub fn holds_addresses(lower_name: &str) -> bool {
     ["-to", "-from", "-cc", "-sender"]
         .iter()
         .any(|suffix| lower_name.ends_with(suffix))
