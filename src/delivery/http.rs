@@ -247,7 +247,7 @@ impl Http {
             Some(directory) => match directory.wanted(outgoing)? {
                 None => None,
                 Some(wanted) => {
-                    let found = self.senders.find(directory, &wanted, outgoing, calls).await;
+                    let found = self.senders.find(directory, &wanted, calls).await;
                     Some(found.map_err(|answer| self.outcome(answer, outgoing))?)
                 }
             },

@@ -120,13 +120,14 @@ impl Calls<'_> {
     pub(super) async fn get<T>(
         &self,
         url: Url,
+        headers: &HeaderMap,
         read: impl Fn(&Response) -> Result<T, Answer>,
     ) -> Result<T, Answer> {
         let request = Request {
             recipients: 0..0,
             method: Method::GET,
             url,
-            headers: HeaderMap::new(),
+            headers: headers.clone(),
             body: Pieces::from_iter([]),
         };
         let found = self.call(&request, true, read).await;
@@ -134,6 +135,16 @@ impl Calls<'_> {
             Answer::Unknown => Answer::deferred(Deferral::Unavailable),
             answer => answer,
         })
+    }
+
+    /// The key that the next call will use, if it uses one.
+    pub(super) async fn current_key(&self) -> Result<Option<Secret>, Answer> {
+        let own = self.key(self.outgoing.identity.api_key.current()).await?;
+        Ok(own.or_else(|| self.caller.key.clone()))
+    }
+
+    pub(super) fn count_sender_lookup(&self) {
+        self.caller.metrics.sender_lookups.inc();
     }
 
     async fn call<T>(
@@ -144,8 +155,7 @@ impl Calls<'_> {
     ) -> Result<T, Answer> {
         self.check_throttle()?;
         let account = &self.outgoing.identity.api_key;
-        let own = self.key(account.current()).await?;
-        let mut key = own.or_else(|| self.caller.key.clone());
+        let mut key = self.current_key().await?;
         let mut key_renewed = false;
         let mut retries = Retries::new(self.caller.retries);
         loop {

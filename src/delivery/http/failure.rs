@@ -85,6 +85,7 @@ impl ApiError {
     pub(super) fn of_status(status: u16, answer: &Answer) -> Self {
         match (status, answer) {
             (300..=399, _) => Self::Redirect,
+            (_, Answer::Refused { .. }) => Self::Refused,
             (429, _) => Self::Throttled,
             (500.., _) => Self::Server,
             (
@@ -120,6 +121,7 @@ pub(super) struct Metrics {
     pub(super) latency: Histogram,
     pub(super) unknown_outcomes: IntCounter,
     pub(super) retries: IntCounter,
+    pub(super) sender_lookups: IntCounter,
     pub(super) circuit_open: IntGauge,
 }
 
@@ -144,6 +146,10 @@ impl Metrics {
             retries: registry.counter(
                 "smtp_api_retries_total",
                 "Calls to the email API that were repeated",
+            ),
+            sender_lookups: registry.counter(
+                "smtp_sender_lookups_total",
+                "Lists of senders that were fetched from the email API",
             ),
             circuit_open: registry.gauge(
                 "smtp_api_circuit_open",

@@ -66,6 +66,9 @@ pub trait SenderDirectory: Sync {
     /// Where a page of the list is, the first being number 1.
     fn page(&self, account: Option<&str>, number: u32) -> Url;
 
+    /// The header fields to ask for it with, without a key.
+    fn headers(&self) -> &HeaderMap;
+
     /// Reads a page.
     ///
     /// # Errors
