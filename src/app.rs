@@ -14,7 +14,7 @@ use crate::admin;
 use crate::auth::{self, AuthError, Authenticator};
 use crate::config::Config;
 use crate::delivery::http::{self, Http};
-use crate::delivery::sandbox::Sandbox;
+use crate::delivery::sandbox::{self, Sandbox};
 use crate::delivery::{Backend, BackendName};
 use crate::ingress::smtp::listener::{Connections, Listener};
 use crate::ingress::smtp::{ListenerConfig, Metrics, Service};
@@ -214,7 +214,7 @@ fn backend(
         BackendName::Sandbox => {
             let mut api = config.api.clone();
             if api.url.is_empty() {
-                SANDBOX_URL.clone_into(&mut api.url);
+                sandbox::URL.clone_into(&mut api.url);
             }
             let sandbox = Sandbox::new(config.sandbox.clone(), http::provider(&api)?, api.key);
             let sandbox = Arc::new(sandbox);
@@ -261,6 +261,3 @@ fn hostname(config: &Config) -> String {
         name => name.to_owned(),
     }
 }
-
-/// Where requests would go, as the sandbox shows them, when no API is named.
-const SANDBOX_URL: &str = "https://api.example/messages";

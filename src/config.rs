@@ -260,9 +260,12 @@ impl Config {
                 "expected the base URL of the email API; to try things out without one, \
                  run `smtp-gateway sandbox`",
             ),
-            BackendName::Sandbox if url_missing => {}
             BackendName::Http | BackendName::Sandbox => {
-                if let Err(error) = http::check(&self.api) {
+                let mut api = self.api.clone();
+                if url_missing {
+                    sandbox::URL.clone_into(&mut api.url);
+                }
+                if let Err(error) = http::check(&api) {
                     settings.fault(error.setting(), error.to_string());
                 }
             }
@@ -333,7 +336,15 @@ mod tests {
     use super::*;
 
     /// Settings that have no default, and so no line in the description of the defaults.
-    const WITHOUT_DEFAULT: [&str; 4] = ["smtp.host", "smtp.port", "api.key", "api.ca_path"];
+    const WITHOUT_DEFAULT: [&str; 7] = [
+        "smtp.host",
+        "smtp.port",
+        "api.key",
+        "api.ca_path",
+        "api.cakemail.sender_id",
+        "api.cakemail.account_id",
+        "api.cakemail.list_id",
+    ];
 
     #[test]
     fn the_page_of_settings_lists_every_key_with_its_default() {

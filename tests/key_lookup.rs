@@ -481,6 +481,7 @@ fn no_key_password_or_address_is_logged() {
         command(folder.path())
             .args(["--config", "gateway.toml"])
             .env("LOG_LEVEL", "TRACE")
+            .env("GATEWAY__API__PROVIDER", "json")
             .env("CAKEMAIL_API_URL", api.url())
             .env("CAKEMAIL_AUTH_URL", auth.url()),
     );

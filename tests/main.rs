@@ -8,6 +8,7 @@
 
 mod attacks;
 mod cakemail_double;
+mod cakemail_provider;
 mod dialogues;
 mod key_lookup;
 mod layers;

@@ -22,7 +22,7 @@ fn settings(folder: &Path, certificate: &Certificate, url: &str) {
          [http]\nhost = \"127.0.0.1\"\nport = 0\n\
          [tls]\ncert_path = {chain:?}\nkey_path = {key:?}\n\
          [auth]\nsource = \"static\"\naccounts = [{{ name = \"ann\", password = \"secret\" }}]\n\
-         [api]\nurl = \"{url}\"\nkey = \"gateway-key\"\n\
+         [api]\nprovider = \"json\"\nurl = \"{url}\"\nkey = \"gateway-key\"\n\
          [drain]\npause = \"1s\"\n"
     );
     std::fs::write(folder.join("gateway.toml"), text).unwrap();
@@ -100,6 +100,16 @@ fn each_wrong_setting_is_one_clear_line() {
             "GATEWAY__API__URL",
             "http://api.example",
             &["GATEWAY__API__URL", "allow_http"],
+        ),
+        (
+            "CAKEMAIL_API_URL",
+            "http://api.example",
+            &["CAKEMAIL_API_URL", "allow_http"],
+        ),
+        (
+            "GATEWAY__API__CAKEMAIL__LIST_ID",
+            "0",
+            &["GATEWAY__API__CAKEMAIL__LIST_ID"],
         ),
         (
             "GATEWAY__AUTH__SOURCE",
@@ -266,6 +276,11 @@ fn every_name_of_the_table_has_an_effect() {
     let (chain, key) = (scene.certificate.chain(), scene.certificate.key());
     let (chain, key) = (chain.to_str().unwrap(), key.to_str().unwrap());
     for (name, value, line) in [
+        (
+            "CAKEMAIL_API_URL",
+            "https://api.example",
+            "api.url = \"https://api.example\"",
+        ),
         ("SMTP_HOST", "127.0.0.2", "smtp.host = \"127.0.0.2\""),
         ("SMTP_PORT", "2587", "smtp.port = 2587"),
         ("HTTP_HOST", "127.0.0.2", "http.host = \"127.0.0.2\""),

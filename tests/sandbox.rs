@@ -1,6 +1,7 @@
 //! The inbox of the sandbox, over HTTP.
 
 use serde_json::Value;
+use smtp_gateway::delivery::http::ProviderName;
 use smtp_gateway::units::ByteSize;
 
 use crate::support::gateway::Gateway;
@@ -112,6 +113,28 @@ fn keys_in_requests_are_hidden() {
             "{body}"
         );
     }
+}
+
+#[test]
+fn requests_are_those_of_the_provider_and_nobody_is_asked_for_a_sender() {
+    let gateway = Gateway::sandbox(|config| config.api.provider = ProviderName::Cakemail);
+    let mut client = gateway.logged_in();
+    let reply = client.submit(
+        &["ann@example.net", "bob@example.net"],
+        "Subject: s\r\n\r\nx\r\n",
+    );
+    assert!(reply.starts_with("250"), "{reply}");
+    let id = messages(&gateway)[0]["id"].as_str().unwrap().to_owned();
+    let (_, body) = gateway.get(&format!("/api/messages/{id}"));
+    let message: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(message["requests_total"], 2);
+    let request = &message["requests"][0];
+    assert_eq!(request["url"], "https://api.example/v2/emails");
+    assert_eq!(request["body"]["email"], "ann@example.net");
+    assert_eq!(request["body"]["sender"]["id"], "the id of app@example.com");
+
+    let reply = client.submit(&["ann@example.net"], "X-Mc-Template: t\r\n\r\nx\r\n");
+    assert!(reply.starts_with("554 5.6.1"), "{reply}");
 }
 
 #[test]

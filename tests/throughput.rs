@@ -52,7 +52,7 @@ fn throughput() {
          [http]\nhost = \"127.0.0.1\"\nport = 0\n\
          [tls]\ncert_path = {:?}\nkey_path = {:?}\n\
          [auth]\naccounts = [{{ name = \"ann\", password = \"secret\" }}]\n\
-         [api]\nurl = \"{}\"\n",
+         [api]\nprovider = \"json\"\nurl = \"{}\"\n",
         certificate.chain(),
         certificate.key(),
         api.url()

@@ -5,6 +5,7 @@
 //! 200 is no acceptance.
 
 mod body;
+pub mod cakemail;
 mod calls;
 mod failure;
 pub mod json;
@@ -16,10 +17,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use futures_util::{StreamExt as _, stream};
-use reqwest::header::InvalidHeaderValue;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::delivery::http::cakemail::Cakemail;
 use crate::delivery::http::calls::{Caller, Calls};
 use crate::delivery::http::json::Json;
 use crate::delivery::http::provider::{Answer, Provider, Request};
@@ -59,12 +61,13 @@ pub struct Config {
     pub ca_path: Option<PathBuf>,
     /// Allow `http://` to other hosts than this one: keys and mail then travel in clear.
     pub allow_http: bool,
+    pub cakemail: cakemail::Config,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            provider: ProviderName::Json,
+            provider: ProviderName::Cakemail,
             url: String::new(),
             path: String::new(),
             key: None,
@@ -77,6 +80,7 @@ impl Default for Config {
             idle_timeout: Period::seconds(15),
             ca_path: None,
             allow_http: false,
+            cakemail: cakemail::Config::default(),
         }
     }
 }
@@ -85,6 +89,8 @@ impl Default for Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderName {
+    /// Cakemail's Email API: `docs/providers.md`.
+    Cakemail,
     /// Our own documented form: `docs/json-api.md`.
     Json,
 }
@@ -107,6 +113,20 @@ impl Config {
             allow_http: self.allow_http,
         }
     }
+
+    /// The further header fields of each request. They may hold keys.
+    fn headers(&self) -> Result<HeaderMap, HttpError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let mut value = HeaderValue::from_str(value.reveal())
+                .map_err(|_| HttpError::HeaderValue(name.clone()))?;
+            value.set_sensitive(true);
+            let name = HeaderName::try_from(name.as_str())
+                .map_err(|_| HttpError::HeaderName(name.clone()))?;
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
 }
 
 /// Why the settings cannot be used.
@@ -120,6 +140,12 @@ pub enum HttpError {
     Key(#[from] InvalidHeaderValue),
     #[error("expected at least 1")]
     Concurrency,
+    /// What a provider finds wrong with a setting.
+    #[error("{reason}")]
+    Setting {
+        key: &'static str,
+        reason: &'static str,
+    },
     #[error(transparent)]
     Client(#[from] ClientError),
 }
@@ -131,6 +157,7 @@ impl HttpError {
             Self::HeaderName(_) | Self::HeaderValue(_) => "api.headers",
             Self::Key(_) => "api.key",
             Self::Concurrency => "api.concurrency",
+            Self::Setting { key, .. } => key,
             Self::Client(error) => match error {
                 ClientError::Url | ClientError::PlainHttp | ClientError::Userinfo => "api.url",
                 ClientError::Path(_) => "api.path",
@@ -147,6 +174,7 @@ impl HttpError {
 /// [`HttpError`] when its settings cannot be used.
 pub fn provider(config: &Config) -> Result<Box<dyn Provider>, HttpError> {
     match config.provider {
+        ProviderName::Cakemail => Ok(Box::new(Cakemail::new(config)?)),
         ProviderName::Json => Ok(Box::new(Json::new(config)?)),
     }
 }

@@ -148,5 +148,8 @@ impl Sandbox {
     }
 }
 
+/// Where requests would go when no API is named.
+pub const URL: &str = "https://api.example";
+
 /// Octets of a request beside the message: addresses, URL, header fields.
 const ENVELOPE: u64 = 1024;

@@ -68,6 +68,12 @@ impl JsonWriter {
         self.pieces.push(Piece::Base64(base64));
     }
 
+    /// Ends a piece here, and says how many there are.
+    pub fn cut(&mut self) -> usize {
+        self.end_text();
+        self.pieces.len()
+    }
+
     pub fn finish(mut self) -> Vec<Piece> {
         self.end_text();
         self.pieces

@@ -25,6 +25,8 @@ fn bounded() -> Command {
         )
         .env("HTTP_PORT", "0")
         .env("GATEWAY__SANDBOX__MEMORY", "1KiB")
+        // The provider that carries whatever a bomb is made of.
+        .env("GATEWAY__API__PROVIDER", "json")
         // Stacks count too, and each core would bring one.
         .env("TOKIO_WORKER_THREADS", "2");
     shell

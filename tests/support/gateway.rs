@@ -15,6 +15,7 @@ use smtp_gateway::auth::Source;
 use smtp_gateway::auth::static_keys::Account;
 use smtp_gateway::config::Config;
 use smtp_gateway::delivery::BackendName;
+use smtp_gateway::delivery::http::ProviderName;
 use smtp_gateway::ingress::smtp::{ListenerConfig, ListenerTls};
 use smtp_gateway::secret::Secret;
 use smtp_gateway::units::Period;
@@ -106,7 +107,7 @@ impl Gateway {
         })
     }
 
-    /// The same, with an email API behind it.
+    /// The same, with an email API of one's own behind it.
     pub(crate) fn before(api: &str, change: impl FnOnce(&mut Config)) -> Self {
         Self::start(|config| {
             config.api.url = api.to_owned();
@@ -118,6 +119,7 @@ impl Gateway {
     fn start(change: impl FnOnce(&mut Config)) -> Self {
         let certificate = Certificate::new();
         let mut config = Config::default();
+        config.api.provider = ProviderName::Json;
         config.smtp.hostname = "gateway.example".to_owned();
         config.smtp.listeners = vec![
             listener(ListenerTls::Starttls),

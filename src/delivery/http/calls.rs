@@ -3,6 +3,7 @@
 //! A call ends when it has an answer that another try would not better, or no time for one. While it
 //! waits for its next try it holds no permit.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -101,19 +102,38 @@ pub(super) struct Calls<'a> {
 }
 
 impl Calls<'_> {
-    /// Sends a request of the message.
+    /// Sends a request of the message, in its other form if the API wants that.
     pub(super) async fn send(&self, request: &Request) -> Answer {
+        let (answer, wants_fallback) = self.send_as_it_is(request).await;
+        match (&request.fallback, &answer) {
+            (Some(body), Answer::Refused { .. }) if wants_fallback => {
+                let request = Request {
+                    body: body.clone(),
+                    fallback: None,
+                    ..request.clone()
+                };
+                self.send_as_it_is(&request).await.0
+            }
+            _ => answer,
+        }
+    }
+
+    async fn send_as_it_is(&self, request: &Request) -> (Answer, bool) {
+        let wants_fallback = AtomicBool::new(false);
         let judge = |response: &Response| match self.provider.answer(response) {
             Answer::Taken { id } => Ok(id),
-            answer => Err(answer),
+            answer => {
+                let wanted = self.provider.wants_fallback(response);
+                wants_fallback.store(wanted, Ordering::Relaxed);
+                Err(answer)
+            }
         };
-        match self
-            .call(request, self.provider.is_idempotent(), judge)
-            .await
-        {
+        let idempotent = self.provider.is_idempotent();
+        let answer = match self.call(request, idempotent, judge).await {
             Ok(id) => Answer::Taken { id },
             Err(answer) => answer,
-        }
+        };
+        (answer, wants_fallback.load(Ordering::Relaxed))
     }
 
     /// Asks for something, which changes nothing at the API and so may always be asked again.
@@ -129,6 +149,7 @@ impl Calls<'_> {
             url,
             headers: headers.clone(),
             body: Pieces::from_iter([]),
+            fallback: None,
         };
         let found = self.call(&request, true, read).await;
         found.map_err(|answer| match answer {

@@ -24,16 +24,10 @@ impl Json {
     /// # Errors
     /// [`HttpError`] when a setting cannot be used.
     pub fn new(config: &Config) -> Result<Self, HttpError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for (name, value) in &config.headers {
-            let mut value = HeaderValue::from_str(value.reveal())
-                .map_err(|_| HttpError::HeaderValue(name.clone()))?;
-            value.set_sensitive(true);
-            let name = HeaderName::try_from(name.as_str())
-                .map_err(|_| HttpError::HeaderName(name.clone()))?;
-            headers.insert(name, value);
-        }
+        let mut headers = config.headers()?;
+        headers
+            .entry(CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static("application/json"));
         Ok(Self {
             url: http_client::url(&config.url, &config.path, config.allow_http)?,
             headers,
@@ -66,6 +60,7 @@ impl Provider for Json {
             }
             Request {
                 body: form.addressed_to(outgoing.envelope.reverse_path(), shown),
+                fallback: None,
                 recipients,
                 method: Method::POST,
                 url: self.url.clone(),

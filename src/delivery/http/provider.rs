@@ -53,6 +53,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// What an answer means.
     fn answer(&self, response: &Response) -> Answer;
+
+    /// Whether an answer refuses just what [`Request::fallback`] leaves out.
+    fn wants_fallback(&self, _response: &Response) -> bool {
+        false
+    }
 }
 
 /// The list of senders that an account has at the API.
@@ -122,6 +127,8 @@ pub struct Request {
     /// Values with keys are marked as sensitive.
     pub headers: HeaderMap,
     pub body: Pieces,
+    /// What to send instead if the API refuses the body as [`Provider::wants_fallback`] says.
+    pub fallback: Option<Pieces>,
 }
 
 /// An answer, as far as it came.

@@ -1,0 +1,205 @@
+//! The JSON of a message, as `POST /v2/emails` takes it.
+//!
+//! All but the recipient is made once; a call costs its address and a share of the pieces.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+use crate::delivery::Outgoing;
+use crate::delivery::http::cakemail::attachments::{self, File};
+use crate::delivery::http::cakemail::inline_images::{Html, Part};
+use crate::delivery::http::cakemail::wishes::Wishes;
+use crate::delivery::http::cakemail::{Config, TextAndHtml, Tracking, header_fields};
+use crate::delivery::http::provider::Unsendable;
+use crate::message::email::Email;
+use crate::message::json_writer::JsonWriter;
+use crate::message::pieces::{Piece, Pieces};
+use crate::smtp::address::ForwardPath;
+
+pub(super) struct Form {
+    pieces: Vec<Piece>,
+    /// The pieces of the text, where there is HTML besides.
+    text: Option<Range<usize>>,
+}
+
+impl Form {
+    /// `found` is the sender that was looked up.
+    ///
+    /// # Errors
+    /// [`Unsendable`]: what the API has no place for.
+    pub(super) fn new(
+        config: &Config,
+        wishes: &Wishes,
+        found: Option<&str>,
+        outgoing: &Outgoing,
+    ) -> Result<Self, Unsendable> {
+        if outgoing.structure.needs_exact_form() {
+            let reason = "it is signed, encrypted or a report, which keeps its exact octets";
+            return Err(Unsendable::CannotCarry(reason.to_owned()));
+        }
+        let email = &outgoing.email;
+        let id = wishes.sender_id.as_deref();
+        let id = id.or(config.sender_id.as_deref()).or(found);
+        let sender = Sender {
+            id: id.ok_or_else(|| Unsendable::Sender("the message names no sender".to_owned()))?,
+            name: email.from.first().and_then(|from| from.name.as_deref()),
+        };
+        let html = email.html.as_deref().filter(|html| !html.is_empty());
+        let images = config.inline_images;
+        let html = html
+            .map(|html| Html::new(html, email, &outgoing.content, images))
+            .transpose()?;
+        let shown = |index: &usize| {
+            let html = html.as_ref();
+            html.is_some_and(|html| html.embedded.contains(index))
+        };
+        let files = email.attachments.iter().enumerate();
+        let files = files
+            .filter(|(index, _)| !shown(index))
+            .map(|(_, file)| file);
+        let files = attachments::files(files, &outgoing.content)?;
+
+        let mut writer = JsonWriter::default();
+        writer.optional("list_id", wishes.list_id.or(config.list_id));
+        writer.member("sender", &sender);
+        let text = write_content(&mut writer, config, wishes, email, html.as_ref());
+        writer.member("additional_headers", &header_fields::additional(email)?);
+        writer.member("tracking", &tracking(config, wishes));
+        let tags = tags(config, wishes);
+        writer.optional("tags", (!tags.is_empty()).then_some(tags));
+        if !files.is_empty() {
+            write_files(&mut writer, files);
+        }
+        writer.text(b"}");
+        Ok(Self {
+            pieces: writer.finish(),
+            text,
+        })
+    }
+
+    /// The body of the call for one recipient.
+    pub(super) fn addressed_to(&self, recipient: &ForwardPath) -> Pieces {
+        self.without(&(0..0), recipient)
+    }
+
+    /// The same with the HTML alone, where there is a text besides.
+    pub(super) fn html_alone(&self, recipient: &ForwardPath) -> Option<Pieces> {
+        let text = self.text.as_ref()?;
+        Some(self.without(text, recipient))
+    }
+
+    fn without(&self, left_out: &Range<usize>, recipient: &ForwardPath) -> Pieces {
+        let mut writer = JsonWriter::default();
+        writer.text(b"{");
+        writer.member("email", &recipient.to_string());
+        let mut pieces = writer.finish();
+        let common = self.pieces.iter().enumerate();
+        let common = common.filter(|(index, _)| !left_out.contains(index));
+        pieces.extend(common.map(|(_, piece)| piece.clone()));
+        pieces.into_iter().collect()
+    }
+}
+
+#[derive(Serialize)]
+struct Sender<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+/// Gives the pieces of the text, where there is HTML besides.
+fn write_content(
+    writer: &mut JsonWriter,
+    config: &Config,
+    wishes: &Wishes,
+    email: &Email,
+    html: Option<&Html<'_>>,
+) -> Option<Range<usize>> {
+    writer.key("content");
+    writer.text(b"{");
+    writer.member("type", &wishes.kind.unwrap_or(config.kind));
+    let subject = email.subject.as_deref().filter(|text| !text.is_empty());
+    writer.member("subject", &subject.unwrap_or(NO_SUBJECT));
+    let text = email.text.as_deref().filter(|text| !text.is_empty());
+    let besides = match html {
+        None => {
+            writer.member("text", &text.unwrap_or(NO_TEXT));
+            None
+        }
+        Some(html) => {
+            write_html(writer, html);
+            let text = text.filter(|_| config.text_and_html == TextAndHtml::Both);
+            text.map(|text| {
+                let start = writer.cut();
+                writer.member("text", &text);
+                start..writer.cut()
+            })
+        }
+    };
+    writer.member("encoding", &"utf-8");
+    writer.text(b"}");
+    besides
+}
+
+fn write_html(writer: &mut JsonWriter, html: &Html<'_>) {
+    writer.key("html");
+    writer.text(b"\"");
+    for part in &html.parts {
+        match part {
+            Part::Text(text) => writer.string_part(text),
+            Part::Image {
+                media_type,
+                content,
+            } => {
+                writer.string_part(&format!("data:{media_type};base64,"));
+                writer.base64(content.clone());
+            }
+        }
+    }
+    writer.text(b"\"");
+}
+
+fn write_files(writer: &mut JsonWriter, files: Vec<File>) {
+    writer.key("attachment");
+    writer.text(b"[");
+    for (index, file) in files.into_iter().enumerate() {
+        if index > 0 {
+            writer.text(b",");
+        }
+        writer.text(b"{");
+        writer.member("filename", &file.name);
+        writer.member("type", &file.type_name);
+        writer.base64_member("content", file.content);
+        writer.text(b"}");
+    }
+    writer.text(b"]");
+}
+
+fn tracking(config: &Config, wishes: &Wishes) -> Tracking {
+    let Tracking {
+        opens,
+        clicks_html,
+        clicks_text,
+    } = config.tracking;
+    Tracking {
+        opens: wishes.opens.unwrap_or(opens),
+        clicks_html: wishes.clicks_html.unwrap_or(clicks_html),
+        clicks_text: wishes.clicks_text.unwrap_or(clicks_text),
+    }
+}
+
+/// Those of the settings and of the message, each once.
+fn tags<'a>(config: &'a Config, wishes: &'a Wishes) -> Vec<&'a str> {
+    let mut tags: Vec<&str> = Vec::new();
+    for tag in config.tags.iter().chain(&wishes.tags) {
+        if !tags.contains(&tag.as_str()) {
+            tags.push(tag);
+        }
+    }
+    tags
+}
+
+/// The API takes no empty subject and no message without text.
+const NO_SUBJECT: &str = "(no subject)";
+const NO_TEXT: &str = " ";

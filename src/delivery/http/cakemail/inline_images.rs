@@ -1,0 +1,178 @@
+//! Images that the HTML shows out of its own message (RFC 2392), for an API that knows no
+//! Content-ID.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::delivery::http::cakemail::InlineImages;
+use crate::delivery::http::provider::Unsendable;
+use crate::message::base64_form::Base64Form;
+use crate::message::content::Content;
+use crate::message::content_id::references;
+use crate::message::email::{Attachment, Email};
+
+/// The HTML in parts, and which attachments are in it.
+pub(super) struct Html<'a> {
+    pub(super) parts: Vec<Part<'a>>,
+    pub(super) embedded: BTreeSet<usize>,
+}
+
+pub(super) enum Part<'a> {
+    Text(&'a str),
+    /// In place of its `cid:` URL.
+    Image {
+        media_type: &'a str,
+        content: Base64Form,
+    },
+}
+
+impl<'a> Html<'a> {
+    /// # Errors
+    /// [`Unsendable::CannotCarry`] where the settings want it, and where the HTML shows its images so
+    /// often that it would grow out of all bounds.
+    pub(super) fn new(
+        html: &'a str,
+        email: &'a Email,
+        content: &Content,
+        policy: InlineImages,
+    ) -> Result<Self, Unsendable> {
+        let images = match policy {
+            InlineImages::Attach => HashMap::new(),
+            InlineImages::Data | InlineImages::Refuse => images(&email.attachments),
+        };
+        let mut whole = Self {
+            parts: Vec::new(),
+            embedded: BTreeSet::new(),
+        };
+        let (mut at, mut count, mut octets) = (0, 0, 0_u64);
+        for found in references(html).take_while(|_| !images.is_empty()) {
+            let Some((index, image)) = images.get(found.content_id.as_str()) else {
+                continue;
+            };
+            if policy == InlineImages::Refuse {
+                return Err(cannot("its HTML shows images of its own"));
+            }
+            let slice = content.slice(image.body.clone());
+            let content = Base64Form::of_part(slice, image.encoding);
+            count += 1;
+            octets = octets.saturating_add(content.len());
+            if count > MAX_IMAGES || octets > MAX_OCTETS {
+                return Err(cannot("its HTML shows its images too often"));
+            }
+            let before = html.get(at..found.range.start).unwrap_or_default();
+            at = found.range.end;
+            whole.parts.push(Part::Text(before));
+            whole.parts.push(Part::Image {
+                media_type: &image.media_type,
+                content,
+            });
+            whole.embedded.insert(*index);
+        }
+        let rest = html.get(at..).unwrap_or_default();
+        whole.parts.push(Part::Text(rest));
+        Ok(whole)
+    }
+}
+
+/// The images that HTML can show, by their ids; of two with one id the first.
+fn images(attachments: &[Attachment]) -> HashMap<&str, (usize, &Attachment)> {
+    let mut images = HashMap::new();
+    for (index, attachment) in attachments.iter().enumerate() {
+        if let Some(id) = &attachment.content_id
+            && is_image(&attachment.media_type)
+        {
+            images.entry(id.as_str()).or_insert((index, attachment));
+        }
+    }
+    images
+}
+
+/// An image whose type can stand in an attribute: a quote in it would end that.
+fn is_image(media_type: &str) -> bool {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet);
+    media_type
+        .strip_prefix("image/")
+        .is_some_and(|subtype| subtype.bytes().all(plain))
+}
+
+fn cannot(reason: &str) -> Unsendable {
+    Unsendable::CannotCarry(reason.to_owned())
+}
+
+/// No newsletter shows nearly as many.
+const MAX_IMAGES: usize = 1000;
+const MAX_OCTETS: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::email::Disposition;
+    use crate::message::transfer::TransferEncoding;
+
+    fn image(id: &str, media_type: &str) -> Attachment {
+        Attachment {
+            name: None,
+            media_type: media_type.to_owned(),
+            content_type: media_type.to_owned(),
+            content_id: Some(id.to_owned()),
+            disposition: Disposition::Inline,
+            encoding: TransferEncoding::Identity,
+            body: 0..5,
+        }
+    }
+
+    /// The HTML as it leaves, and the attachments that are in it.
+    fn html(html: &str, policy: InlineImages) -> Result<(String, Vec<usize>), Unsendable> {
+        let email = Email {
+            attachments: vec![
+                image("pic@x", "image/png"),
+                image("other@x", "image/gif"),
+                image("odd@x", "image/x'y"),
+                image("file@x", "application/pdf"),
+            ],
+            ..Email::default()
+        };
+        let found = Html::new(html, &email, &Content::new("hello"), policy)?;
+        let show = |part: &Part<'_>| match part {
+            Part::Text(text) => (*text).to_owned(),
+            Part::Image {
+                media_type,
+                content,
+            } => format!("[{media_type}, {} octets]", content.len()),
+        };
+        let shown = found.parts.iter().map(show).collect();
+        Ok((shown, found.embedded.into_iter().collect()))
+    }
+
+    const PAGE: &str =
+        "<img src=\"cid:pic%40x\"> é <img src='CID:pic@x'> <a href=cid:file@x> cid:no";
+
+    #[test]
+    fn images_are_put_where_they_are_shown() {
+        let (shown, embedded) = html(PAGE, InlineImages::Data).unwrap();
+        assert_eq!(
+            shown,
+            "<img src=\"[image/png, 8 octets]\"> é <img src='[image/png, 8 octets]'> \
+             <a href=cid:file@x> cid:no"
+        );
+        assert_eq!(embedded, [0]);
+        // A type that would end the attribute.
+        let odd = "<img src='cid:odd@x'>";
+        let (shown, _) = html(odd, InlineImages::Data).unwrap();
+        assert_eq!(shown, odd);
+    }
+
+    #[test]
+    fn they_can_be_left_alone_or_refused() {
+        let as_is = (PAGE.to_owned(), Vec::new());
+        assert_eq!(html(PAGE, InlineImages::Attach), Ok(as_is));
+        assert!(html(PAGE, InlineImages::Refuse).is_err());
+        assert!(html("cid:file@x", InlineImages::Refuse).is_ok());
+    }
+
+    #[test]
+    fn html_does_not_grow_out_of_all_bounds() {
+        let page = |times| "cid:pic@x ".repeat(times);
+        assert!(html(&page(MAX_IMAGES), InlineImages::Data).is_ok());
+        assert!(html(&page(MAX_IMAGES + 1), InlineImages::Data).is_err());
+    }
+}
