@@ -1,5 +1,8 @@
 //! The release binary, started from a settings file, before a real HTTP server; and real clients
 //! that hand it mail: curl, Python's smtplib and lettre. `make clients` runs it.
+//!
+//! The gateway stands once before an API that takes our own JSON, and once before Cakemail, where
+//! it is given the ten variables of the drop-in replacement and nothing else.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,6 +15,7 @@ mod support;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +28,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::api::FakeApi;
+use crate::support::cakemail::{Cakemail, Sent};
 use crate::support::gateway::Certificate;
 use crate::support::process::{Process, command, command_of};
 
@@ -39,7 +44,7 @@ struct Sample {
     octets: Vec<u8>,
     /// The same for a client that writes messages itself.
     built: Option<MultiPartOrSingle>,
-    recipients: &'static [&'static str],
+    recipients: Vec<String>,
     expected: Value,
 }
 
@@ -56,6 +61,7 @@ fn samples() -> Vec<Sample> {
     let image = json!([{"content_type": "image/png", "disposition": "inline",
         "content_id": "pixel", "size": PIXEL.len(), "content": pixel}]);
     let plain = |text: &str| SinglePart::plain(text.to_owned());
+    let ann = || vec![ALL[0].to_owned()];
     let html = "<p>Grüße</p>";
     let mime = "MIME-Version: 1.0\r\n";
     vec![
@@ -64,7 +70,7 @@ fn samples() -> Vec<Sample> {
             subject: "Hello",
             octets: b"Subject: Hello\r\n\r\nplain text\r\n.dot\r\n".to_vec(),
             built: Some(MultiPartOrSingle::Single(plain("plain text\r\n.dot\r\n"))),
-            recipients: &ALL[..1],
+            recipients: ann(),
             expected: json!({"text": "plain text\n.dot\n", "attachments": []}),
         },
         Sample {
@@ -73,7 +79,7 @@ fn samples() -> Vec<Sample> {
             octets: format!("Subject: Hello\r\n{mime}Content-Type: text/html; charset=utf-8\r\n\
                 Content-Transfer-Encoding: 8bit\r\n\r\n{html}\r\n").into_bytes(),
             built: Some(MultiPartOrSingle::Single(SinglePart::html(format!("{html}\r\n")))),
-            recipients: &ALL[..1],
+            recipients: ann(),
             expected: json!({"html": "<p>Grüße</p>\n", "attachments": []}),
         },
         Sample {
@@ -84,7 +90,7 @@ fn samples() -> Vec<Sample> {
                 Content-Transfer-Encoding: quoted-printable\r\n\r\n<p>Gr=C3=BC=C3=9Fe</p>\r\n--b--\r\n").into_bytes(),
             built: Some(MultiPartOrSingle::Multi(
                 MultiPart::alternative_plain_html("both".to_owned(), html.to_owned()))),
-            recipients: &ALL[..1],
+            recipients: ann(),
             expected: json!({"text": "both", "html": "<p>Grüße</p>", "attachments": []}),
         },
         Sample {
@@ -97,7 +103,7 @@ fn samples() -> Vec<Sample> {
             built: Some(MultiPartOrSingle::Multi(MultiPart::mixed().singlepart(plain("see there")).singlepart(
                 Attachment::new("report 7.pdf".to_owned())
                     .body(Body::new(PDF.to_vec()), "application/pdf".parse().unwrap())))),
-            recipients: &ALL[..1],
+            recipients: ann(),
             expected: json!({"text": "see there", "attachments": attachment}),
         },
         Sample {
@@ -111,7 +117,7 @@ fn samples() -> Vec<Sample> {
                 .singlepart(SinglePart::html("<img src=\"cid:pixel\">".to_owned()))
                 .singlepart(Attachment::new_inline("pixel".to_owned())
                     .body(Body::new(PIXEL.to_vec()), "image/png".parse().unwrap())))),
-            recipients: &ALL[..1],
+            recipients: ann(),
             expected: json!({"html": "<img src=\"cid:pixel\">", "attachments": image}),
         },
         Sample {
@@ -119,7 +125,7 @@ fn samples() -> Vec<Sample> {
             subject: "Grüße",
             octets: b"Subject: Gr\xfc\xdfe\r\n\r\nlatin-1\r\n".to_vec(),
             built: None,
-            recipients: &ALL[..1],
+            recipients: ann(),
             expected: json!({"text": "latin-1\n"}),
         },
         Sample {
@@ -127,7 +133,7 @@ fn samples() -> Vec<Sample> {
             subject: "Grüße 日本 ✓",
             octets: "Subject: Grüße 日本 ✓\r\n\r\nutf-8\r\n".into(),
             built: Some(MultiPartOrSingle::Single(plain("utf-8\r\n"))),
-            recipients: &ALL[..1],
+            recipients: ann(),
             expected: json!({"text": "utf-8\n"}),
         },
         Sample {
@@ -136,9 +142,25 @@ fn samples() -> Vec<Sample> {
             octets: b"Subject: Hello\r\nTo: ann@example.net\r\nCc: bob@example.net\r\n\
                 Bcc: hidden@example.net\r\n\r\nall\r\n".to_vec(),
             built: Some(MultiPartOrSingle::Single(plain("all\r\n"))),
-            recipients: &ALL,
+            recipients: ALL.map(str::to_owned).to_vec(),
             expected: json!({"text": "all\n", "to": [{"email": "ann@example.net"}],
                 "cc": [{"email": "bob@example.net"}]}),
+        },
+        Sample {
+            name: "Reply-To",
+            subject: "Hello",
+            octets: b"Subject: Hello\r\nReply-To: help@example.com\r\n\r\nask\r\n".to_vec(),
+            built: Some(MultiPartOrSingle::Single(plain("ask\r\n"))),
+            recipients: ann(),
+            expected: json!({"text": "ask\n", "reply_to": [{"email": "help@example.com"}]}),
+        },
+        Sample {
+            name: "a hundred recipients",
+            subject: "Hello",
+            octets: b"Subject: Hello\r\n\r\nmany\r\n".to_vec(),
+            built: Some(MultiPartOrSingle::Single(plain("many\r\n"))),
+            recipients: (0..100).map(|number| format!("r{number:02}@example.net")).collect(),
+            expected: json!({"text": "many\n"}),
         },
     ]
 }
@@ -152,12 +174,7 @@ impl Sample {
         assert_eq!(body["envelope"]["to"], json!(self.recipients), "{place}");
         for (name, value) in self.expected.as_object().unwrap() {
             // lettre ends a message with empty lines of its own.
-            match (body[name].as_str(), value.as_str()) {
-                (Some(found), Some(value)) => {
-                    assert_eq!(found.trim_end(), value.trim_end(), "{place}: {name}");
-                }
-                _ => assert_eq!(&body[name], value, "{place}: {name}"),
-            }
+            assert_eq!(trimmed(&body[name]), trimmed(value), "{place}: {name}");
         }
         let hidden = String::from_utf8_lossy(request).matches(ALL[2]).count();
         assert_eq!(
@@ -167,16 +184,69 @@ impl Sample {
         );
     }
 
+    /// Looks at the calls of Cakemail that it became, which the double has found to be right by
+    /// themselves.
+    fn check_calls(&self, client: &str, calls: &[Arc<Sent>]) {
+        let place = format!("{client}, {}", self.name);
+        let mut recipients: Vec<&str> = calls.iter().map(|call| call.recipient()).collect();
+        recipients.sort_unstable();
+        assert_eq!(recipients, self.recipients, "{place}");
+        for call in calls {
+            assert_eq!(call.fault, None, "{place}");
+            let (email, content) = (&call.json, &call.json["content"]);
+            assert_eq!(email["sender"]["id"], "1042", "{place}");
+            assert_eq!(content["type"], "transactional", "{place}");
+            assert_eq!(content["subject"], self.subject, "{place}");
+            for name in ["text", "html"] {
+                let (found, expected) = (&content[name], &self.expected[name]);
+                assert_eq!(trimmed(found), trimmed(expected), "{place}: {name}");
+            }
+            self.check_attachment(&place, &email["attachment"]);
+            let replies = self.expected["reply_to"][0]["email"].as_str();
+            let fields = email["additional_headers"].as_array();
+            let reply_to = fields
+                .into_iter()
+                .flatten()
+                .find(|field| field["name"] == "Reply-To")
+                .and_then(|field| field["value"].as_str());
+            assert_eq!(reply_to, replies, "{place}");
+            for other in recipients
+                .iter()
+                .filter(|other| **other != call.recipient())
+            {
+                assert!(!call.mentions(other), "{place}: {other} is shown");
+            }
+        }
+    }
+
+    fn check_attachment(&self, place: &str, found: &Value) {
+        let expected = &self.expected["attachments"][0];
+        let kind = match expected["content_type"].as_str() {
+            None => return assert!(found.is_null(), "{place}: {found}"),
+            Some(media_type) => media_type.split('/').nth(1).unwrap(),
+        };
+        assert_eq!(found.as_array().unwrap().len(), 1, "{place}");
+        assert_eq!(found[0]["type"], kind, "{place}");
+        assert_eq!(found[0]["content"], expected["content"], "{place}");
+    }
+
     /// The message as lettre writes it.
     fn build(&self) -> Option<Message> {
         let address = |text: &str| text.parse::<Mailbox>().unwrap();
         let builder = Message::builder()
             .from(address("app@example.com"))
-            .to(address(ALL[0]))
+            .to(address(&self.recipients[0]))
             .subject(self.subject);
-        let builder = match self.recipients {
+        let builder = match self.recipients.as_slice() {
             [_, cc, bcc] => builder.cc(address(cc)).bcc(address(bcc)),
-            _ => builder,
+            [_, others @ ..] => others
+                .iter()
+                .fold(builder, |builder, other| builder.bcc(address(other))),
+            [] => builder,
+        };
+        let builder = match self.expected["reply_to"][0]["email"].as_str() {
+            Some(replies) => builder.reply_to(address(replies)),
+            None => builder,
         };
         let message = match self.built.as_ref()? {
             MultiPartOrSingle::Multi(parts) => builder.multipart(parts.clone()),
@@ -186,17 +256,58 @@ impl Sample {
     }
 }
 
-/// The gateway of the settings file, and what it stands before.
+/// A text without the empty lines at its end.
+fn trimmed(value: &Value) -> Value {
+    match value.as_str() {
+        Some(text) => Value::from(text.trim_end()),
+        None => value.clone(),
+    }
+}
+
+/// What the gateway stands before.
+enum Behind {
+    Json(FakeApi),
+    Cakemail(Cakemail),
+}
+
+impl Behind {
+    /// How many calls have come.
+    fn calls(&self) -> usize {
+        match self {
+            Self::Json(api) => api.recorded().len(),
+            Self::Cakemail(cakemail) => cakemail.sent().len(),
+        }
+    }
+
+    /// Looks at the calls for one sample, which are all after the first `before`.
+    fn check(&self, client: &str, sample: &Sample, before: usize) {
+        match self {
+            Self::Json(api) => {
+                let recorded = api.wait_for(before + 1);
+                sample.check(client, &recorded.last().unwrap().body);
+                assert_eq!(recorded.len(), before + 1, "nothing was sent twice");
+            }
+            Self::Cakemail(cakemail) => {
+                let calls = cakemail.wait_for(before + sample.recipients.len());
+                sample.check_calls(client, &calls[before..]);
+            }
+        }
+    }
+}
+
+/// The gateway in its process, and what it stands before.
 struct Scene {
     folder: TempDir,
     certificate: Certificate,
-    api: FakeApi,
-    ports: [(u16, &'static str); 2],
+    behind: Behind,
+    user: &'static str,
+    ports: Vec<(u16, &'static str)>,
     _process: Process,
 }
 
 impl Scene {
-    fn new() -> Self {
+    /// Of a settings file, before an API that takes our own JSON.
+    fn json() -> Self {
         let (folder, certificate, api) = (
             tempfile::tempdir().unwrap(),
             Certificate::new(),
@@ -207,7 +318,8 @@ impl Scene {
              {{ host = \"127.0.0.1\", port = 0, tls = \"implicit\" }}]\n\
              [http]\nhost = \"127.0.0.1\"\nport = 0\n\
              [tls]\ncert_path = {:?}\nkey_path = {:?}\n\
-             [auth]\nsource = \"static\"\naccounts = [{{ name = \"ann\", password_file = \"password\" }}]\n\
+             [auth]\nsource = \"static\"\n\
+             accounts = [{{ name = \"ann\", password_file = \"password\" }}]\n\
              [api]\nprovider = \"json\"\nurl = \"{}\"\nkey = \"k\"\n",
             certificate.chain(),
             certificate.key(),
@@ -216,14 +328,46 @@ impl Scene {
         std::fs::write(folder.path().join("gateway.toml"), settings).unwrap();
         std::fs::write(folder.path().join("password"), "secret\n").unwrap();
         let mut process = Process::start(command(folder.path()).args(["-c", "gateway.toml"]));
-        let ports = [
+        let ports = vec![
             (process.listening("SMTP").port(), "starttls"),
             (process.listening("SMTP").port(), "implicit"),
         ];
         Self {
             folder,
             certificate,
-            api,
+            behind: Behind::Json(api),
+            user: "ann",
+            ports,
+            _process: process,
+        }
+    }
+
+    /// Of ten variables and nothing else, before Cakemail.
+    fn cakemail() -> Self {
+        let (folder, certificate, cakemail) = (
+            tempfile::tempdir().unwrap(),
+            Certificate::new(),
+            Cakemail::start(),
+        );
+        let mut process = Process::start(
+            command(folder.path())
+                .env("CAKEMAIL_API_URL", cakemail.url())
+                .env("CAKEMAIL_AUTH_URL", cakemail.url())
+                .env("SMTP_HOST", "127.0.0.1")
+                .env("SMTP_PORT", "0")
+                .env("HTTP_HOST", "127.0.0.1")
+                .env("HTTP_PORT", "0")
+                .env("TLS_CERT_PATH", certificate.chain())
+                .env("TLS_KEY_PATH", certificate.key())
+                .env("LOG_LEVEL", "INFO")
+                .env("RATE_LIMIT_PER_IP", "100"),
+        );
+        let ports = vec![(process.listening("SMTP").port(), "starttls")];
+        Self {
+            folder,
+            certificate,
+            behind: Behind::Cakemail(cakemail),
+            user: "ann@example.com",
             ports,
             _process: process,
         }
@@ -231,19 +375,17 @@ impl Scene {
 
     /// Sends every sample to every port with `send`, and looks at what arrived.
     fn every(&self, client: &str, send: impl Fn(&Sample, &Path, u16, &'static str) -> bool) {
-        let mut sent = self.api.recorded().len();
         for sample in samples() {
             let path = self.folder.path().join("message.eml");
             std::fs::write(&path, &sample.octets).unwrap();
-            for (port, tls) in self.ports {
-                if send(&sample, &path, port, tls) {
-                    sent += 1;
-                    let recorded = self.api.wait_for(sent);
-                    sample.check(&format!("{client}, {tls}"), &recorded.last().unwrap().body);
+            for (port, tls) in &self.ports {
+                let before = self.behind.calls();
+                if send(&sample, &path, *port, tls) {
+                    self.behind
+                        .check(&format!("{client}, {tls}"), &sample, before);
                 }
             }
         }
-        assert_eq!(self.api.recorded().len(), sent, "nothing was sent twice");
     }
 }
 
@@ -262,8 +404,36 @@ fn succeeds(command: &mut Command) -> bool {
 }
 
 #[test]
-fn curl() {
-    let scene = Scene::new();
+fn curl_to_our_own_json() {
+    curl(&Scene::json());
+}
+
+#[test]
+fn curl_to_cakemail() {
+    curl(&Scene::cakemail());
+}
+
+#[test]
+fn smtplib_to_our_own_json() {
+    smtplib(&Scene::json());
+}
+
+#[test]
+fn smtplib_to_cakemail() {
+    smtplib(&Scene::cakemail());
+}
+
+#[test]
+fn lettre_to_our_own_json() {
+    lettre(&Scene::json());
+}
+
+#[test]
+fn lettre_to_cakemail() {
+    lettre(&Scene::cakemail());
+}
+
+fn curl(scene: &Scene) {
     scene.every("curl", |sample, path, port, tls| {
         let mut curl = program("curl");
         let scheme = if tls == "implicit" { "smtps" } else { "smtp" };
@@ -274,17 +444,16 @@ fn curl() {
                 "--url",
                 &format!("{scheme}://localhost:{port}/client.example"),
             ])
-            .args(["--user", "ann:secret", "--mail-from", "app@example.com"]);
-        for recipient in sample.recipients {
+            .args(["--user", &format!("{}:secret", scene.user)])
+            .args(["--mail-from", "app@example.com"]);
+        for recipient in &sample.recipients {
             curl.args(["--mail-rcpt", recipient]);
         }
         succeeds(curl.arg("--upload-file").arg(path))
     });
 }
 
-#[test]
-fn smtplib() {
-    let scene = Scene::new();
+fn smtplib(scene: &Scene) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/submit.py");
     for mechanism in ["PLAIN", "LOGIN"] {
         scene.every(mechanism, |sample, path, port, tls| {
@@ -293,17 +462,15 @@ fn smtplib() {
                 .arg(&script)
                 .args([&port.to_string(), tls])
                 .arg(scene.certificate.chain())
-                .arg(mechanism)
+                .args([mechanism, scene.user])
                 .arg(path)
-                .args(sample.recipients);
+                .args(&sample.recipients);
             succeeds(&mut python)
         });
     }
 }
 
-#[test]
-fn lettre() {
-    let scene = Scene::new();
+fn lettre(scene: &Scene) {
     let pem = std::fs::read(scene.certificate.chain()).unwrap();
     for mechanism in [Mechanism::Plain, Mechanism::Login] {
         scene.every("lettre", |sample, _, port, tls| {
@@ -321,7 +488,7 @@ fn lettre() {
             let transport = SmtpTransport::builder_dangerous("localhost")
                 .port(port)
                 .tls(tls)
-                .credentials(Credentials::new("ann".to_owned(), "secret".to_owned()))
+                .credentials(Credentials::new(scene.user.to_owned(), "secret".to_owned()))
                 .authentication(vec![mechanism])
                 .build();
             transport.send(&message).unwrap();

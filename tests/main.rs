@@ -7,6 +7,7 @@
 )]
 
 mod attacks;
+mod cakemail;
 mod cakemail_double;
 mod cakemail_provider;
 mod dialogues;

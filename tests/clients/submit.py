@@ -1,13 +1,13 @@
 """Submits one message file with smtplib.
 
-submit.py PORT starttls|implicit CA PLAIN|LOGIN FILE RECIPIENT...
+submit.py PORT starttls|implicit CA PLAIN|LOGIN USER FILE RECIPIENT...
 """
 
 import smtplib
 import ssl
 import sys
 
-port, tls, ca, mechanism, path, *recipients = sys.argv[1:]
+port, tls, ca, mechanism, user, path, *recipients = sys.argv[1:]
 context = ssl.create_default_context(cafile=ca)
 if tls == "implicit":
     client = smtplib.SMTP_SSL("localhost", int(port), timeout=20, context=context)
@@ -16,6 +16,6 @@ else:
     client.starttls(context=context)
 with client, open(path, "rb") as message:
     client.ehlo_or_helo_if_needed()
-    client.user, client.password = "ann", "secret"
+    client.user, client.password = user, "secret"
     client.auth(mechanism, getattr(client, "auth_" + mechanism.lower()))
     client.sendmail("app@example.com", recipients, message.read())

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::{ClientConfig, ClientConnection, NamedGroup, ProtocolVersion, StreamOwned};
 
 enum Stream {
@@ -46,6 +48,13 @@ impl SmtpClient {
         let mut client = Self::secured(address, tls);
         client.ask("AUTH PLAIN AGFubgBzZWNyZXQ=", "235 2.7.0");
         client
+    }
+
+    /// Says AUTH PLAIN, and gives the reply.
+    pub(crate) fn authenticate(&mut self, user: &str, password: &str) -> String {
+        let credentials = STANDARD.encode(format!("\0{user}\0{password}"));
+        self.send(format!("AUTH PLAIN {credentials}\r\n"));
+        self.reply()
     }
 
     /// Does the handshake. What came in clear before it must have been read.

@@ -22,6 +22,7 @@ use smtp_gateway::units::Period;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::cakemail::Cakemail;
 use crate::support::client::SmtpClient;
 
 /// A certificate for `localhost` and `127.0.0.1`, made for one test.
@@ -112,6 +113,19 @@ impl Gateway {
         Self::start(|config| {
             config.api.url = api.to_owned();
             config.api.key = Some(Secret::new("gateway-key"));
+            change(config);
+        })
+    }
+
+    /// The same, with Cakemail behind it; where keys come from and what requests look like is what
+    /// the defaults say.
+    pub(crate) fn before_cakemail(cakemail: &Cakemail, change: impl FnOnce(&mut Config)) -> Self {
+        let defaults = Config::default();
+        Self::start(|config| {
+            config.auth = defaults.auth;
+            config.auth.url = cakemail.url();
+            config.api = defaults.api;
+            config.api.url = cakemail.url();
             change(config);
         })
     }
