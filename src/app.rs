@@ -199,7 +199,7 @@ fn authenticator(config: &Config, registry: &Registry) -> Result<Authenticator, 
     if nobody_to_ask && config.backend == BackendName::Sandbox {
         auth.source = auth::Source::Any;
     }
-    Authenticator::new(&auth, &config.api.url, &config.api.connections(), registry)
+    Authenticator::new(&auth, &config.email_api(), registry)
 }
 
 fn backend(

@@ -40,8 +40,9 @@ pub struct Config {
     /// Keys that are kept, and as many refusals.
     pub cache_size: u64,
     /// What to GET with a password that is a key itself, to tell whether it is good: below `url`, or
-    /// below the email API's for `source = "passthrough"`. Empty: the first message tells.
-    pub check_path: String,
+    /// below the email API's for `source = "passthrough"`. Without one, what that API is known to
+    /// have. Empty: the first message tells.
+    pub check_path: Option<String>,
     /// Who may send, for `source = "static"`.
     pub accounts: Vec<Account>,
     /// Networks whose hosts may send without AUTH, on listeners with `auth = "trusted"`.
@@ -58,7 +59,7 @@ impl Default for Config {
             cache_ttl: Period::seconds(15 * 60),
             refused_ttl: Period::seconds(30),
             cache_size: 10_000,
-            check_path: "/accounts/self".to_owned(),
+            check_path: None,
             accounts: Vec::new(),
             trusted_networks: Vec::new(),
         }
@@ -128,6 +129,15 @@ impl AuthError {
     }
 }
 
+/// The email API that keys are for.
+#[derive(Debug, Clone)]
+pub struct EmailApi {
+    pub url: String,
+    pub connections: Connections,
+    /// What it is known to answer to whoever has a key, and to nobody else.
+    pub check_path: &'static str,
+}
+
 /// Looks credentials up.
 #[derive(Debug)]
 pub struct Authenticator {
@@ -143,21 +153,14 @@ enum Lookup {
 }
 
 impl Authenticator {
-    /// `api_url` and `connections` are those of the email API.
-    ///
     /// # Errors
     /// An account that cannot be used, a trusted network that names none, or an API that cannot be
     /// called.
-    pub fn new(
-        config: &Config,
-        api_url: &str,
-        connections: &Connections,
-        registry: &Registry,
-    ) -> Result<Self, AuthError> {
+    pub fn new(config: &Config, api: &EmailApi, registry: &Registry) -> Result<Self, AuthError> {
         let (accounts, trusted) = accounts(config)?;
         let lookup = match config.source {
             Source::KeyApi | Source::Passthrough => {
-                let keys = KeyLookup::new(config, api_url, connections, registry)?;
+                let keys = KeyLookup::new(config, api, registry)?;
                 Lookup::Keys(Arc::new(keys))
             }
             Source::Static => Lookup::Static(accounts),
@@ -215,12 +218,8 @@ pub fn check_accounts(config: &Config) -> Result<(), StaticKeysError> {
 ///
 /// # Errors
 /// [`AuthError::Client`]
-pub fn check_lookup(
-    config: &Config,
-    api_url: &str,
-    connections: &Connections,
-) -> Result<(), AuthError> {
-    KeyLookup::new(config, api_url, connections, &Registry::default()).map(drop)
+pub fn check_lookup(config: &Config, api: &EmailApi) -> Result<(), AuthError> {
+    KeyLookup::new(config, api, &Registry::default()).map(drop)
 }
 
 type Trusted = Vec<(IpNet, Identity)>;

@@ -278,13 +278,21 @@ impl Config {
             auth::Source::Passthrough => true,
             auth::Source::Static | auth::Source::Any => false,
         };
-        let connections = self.api.connections();
         if in_use
-            && let Err(error) = auth::check_lookup(&self.auth, &self.api.url, &connections)
+            && let Err(error) = auth::check_lookup(&self.auth, &self.email_api())
             // What is wrong with the email API's settings has been told.
             && (error.setting().starts_with("auth.") || settings.are_sound(&["api"]))
         {
             settings.fault(error.setting(), error.to_string());
+        }
+    }
+
+    /// The email API, as far as a login has to know it.
+    pub fn email_api(&self) -> auth::EmailApi {
+        auth::EmailApi {
+            url: self.api.url.clone(),
+            connections: self.api.connections(),
+            check_path: self.api.provider.check_path(),
         }
     }
 
@@ -336,9 +344,10 @@ mod tests {
     use super::*;
 
     /// Settings that have no default, and so no line in the description of the defaults.
-    const WITHOUT_DEFAULT: [&str; 7] = [
+    const WITHOUT_DEFAULT: [&str; 8] = [
         "smtp.host",
         "smtp.port",
+        "auth.check_path",
         "api.key",
         "api.ca_path",
         "api.cakemail.sender_id",

@@ -11,8 +11,8 @@ use crate::auth::api_key::{ApiKey, SessionKey};
 use crate::auth::cache::{Bounds, CachedKey, Digest, KeyCache, Proof, Wanted};
 use crate::auth::key_api::dialect::{Dialect, Granted};
 use crate::auth::key_api::{KeyApi, KeyCheck, is_sendable};
-use crate::auth::{AuthError, Config, Denied, Identity, Source};
-use crate::http_client::{ClientError, Connections};
+use crate::auth::{AuthError, Config, Denied, EmailApi, Identity, Source};
+use crate::http_client::ClientError;
 use crate::secret::Secret;
 use crate::smtp::sasl::Credentials;
 use crate::telemetry::metrics::Registry;
@@ -47,12 +47,14 @@ struct Ways {
 }
 
 impl Ways {
-    fn new(config: &Config, api_url: &str, connections: &Connections) -> Result<Self, AuthError> {
+    fn new(config: &Config, api: &EmailApi) -> Result<Self, AuthError> {
         let is_key_api = config.source == Source::KeyApi;
-        let (base, base_setting) = match is_key_api {
-            true => (config.url.as_str(), "auth.url"),
-            false => (api_url, "api.url"),
+        let (base, base_setting, known_path) = match is_key_api {
+            true => (config.url.as_str(), "auth.url", config.dialect.check_path()),
+            false => (api.url.as_str(), "api.url", api.check_path),
         };
+        let check_path = config.check_path.as_deref().unwrap_or(known_path);
+        let connections = &api.connections;
         let at_fault = |error: ClientError| AuthError::Client {
             setting: match error {
                 ClientError::Url | ClientError::PlainHttp | ClientError::Userinfo => base_setting,
@@ -63,8 +65,8 @@ impl Ways {
             error,
         };
         let key_api = is_key_api.then(|| KeyApi::new(base, config.dialect, connections));
-        let has_check = !base.is_empty() && !config.check_path.is_empty();
-        let check = has_check.then(|| KeyCheck::new(base, &config.check_path, connections));
+        let has_check = !base.is_empty() && !check_path.is_empty();
+        let check = has_check.then(|| KeyCheck::new(base, check_path, connections));
         Ok(Self {
             key_api: key_api.transpose().map_err(at_fault)?,
             check: check.transpose().map_err(at_fault)?,
@@ -88,19 +90,14 @@ impl Ways {
 impl KeyLookup {
     /// # Errors
     /// [`AuthError::Client`] when an API cannot be called.
-    pub fn new(
-        config: &Config,
-        api_url: &str,
-        connections: &Connections,
-        registry: &Registry,
-    ) -> Result<Self, AuthError> {
+    pub fn new(config: &Config, api: &EmailApi, registry: &Registry) -> Result<Self, AuthError> {
         let bounds = Bounds {
             keys: config.cache_size,
             keys_for: config.cache_ttl.duration(),
             refusals_for: config.refused_ttl.duration(),
         };
         Ok(Self {
-            ways: Ways::new(config, api_url, connections)?,
+            ways: Ways::new(config, api)?,
             cache: Arc::new(KeyCache::new(bounds, registry)),
             hash: KeyedHash::new(),
             timeout: config.timeout.duration(),

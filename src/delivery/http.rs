@@ -95,6 +95,16 @@ pub enum ProviderName {
     Json,
 }
 
+impl ProviderName {
+    /// What to GET with a key to see whether it is good; empty where nothing is known.
+    pub fn check_path(self) -> &'static str {
+        match self {
+            Self::Cakemail => "/accounts/self",
+            Self::Json => "",
+        }
+    }
+}
+
 /// How many requests a message becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -48,6 +48,14 @@ impl Dialect {
         }
     }
 
+    /// What to GET with a password that is a key itself.
+    pub(in crate::auth) fn check_path(self) -> &'static str {
+        match self {
+            Self::Token => "/accounts/self",
+            Self::Validate => "",
+        }
+    }
+
     pub(super) fn content_type(self) -> &'static str {
         match self {
             Self::Token => "application/x-www-form-urlencoded",
