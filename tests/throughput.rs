@@ -10,7 +10,11 @@
     reason = "a measurement stops at what it does not expect, prints what it measures, and is set \
               by variables"
 )]
-#![expect(dead_code, reason = "this target uses a part of the support only")]
+#![expect(
+    dead_code,
+    unused_imports,
+    reason = "this target uses a part of the support only"
+)]
 
 mod support;
 
@@ -51,7 +55,7 @@ fn throughput() {
         "[smtp]\nlisteners = [{{ host = \"127.0.0.1\", port = 0 }}]\n\
          [http]\nhost = \"127.0.0.1\"\nport = 0\n\
          [tls]\ncert_path = {:?}\nkey_path = {:?}\n\
-         [auth]\naccounts = [{{ name = \"ann\", password = \"secret\" }}]\n\
+         [auth]\nsource = \"static\"\naccounts = [{{ name = \"ann\", password = \"secret\" }}]\n\
          [api]\nprovider = \"json\"\nurl = \"{}\"\n",
         certificate.chain(),
         certificate.key(),
