@@ -12,6 +12,7 @@ pub mod static_keys;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,22 @@ pub struct TrustedNetwork {
 pub struct Identity {
     pub account: String,
     pub api_key: ApiKey,
+}
+
+impl Identity {
+    /// What tells apart who sends, and who is made to wait: names alone do not, where the password is
+    /// the key and the name is free.
+    pub fn scope(&self) -> String {
+        match (&self.api_key, self.api_key.at_hand()) {
+            (ApiKey::Passed(_), Some(key)) => {
+                let hash = digest(&SHA256, key.reveal().as_bytes());
+                let hash = hash.as_ref().iter().map(|octet| format!("{octet:02x}"));
+                format!("key:{}", hash.collect::<String>())
+            }
+            (ApiKey::LookedUp(_) | ApiKey::Passed(_), _) => format!("login:{}", self.account),
+            (ApiKey::Gateways | ApiKey::Fixed(_), _) => format!("account:{}", self.account),
+        }
+    }
 }
 
 /// Why a client is not let in.

@@ -188,6 +188,8 @@ pub enum Failure {
     TooLarge,
     /// The API refuses the key that the client's credentials give.
     KeyRefused,
+    /// The API does not let this account do that.
+    Forbidden,
     /// The API does not let this account send from this address.
     Sender,
     /// The API took the message only to reject it.

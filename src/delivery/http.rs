@@ -244,12 +244,7 @@ impl Http {
     /// recipients.
     pub async fn deliver(&self, outgoing: &Outgoing, deadline: Instant) -> Vec<Outcome> {
         let recipients = outgoing.envelope.recipients().len();
-        let calls = Calls {
-            caller: &self.caller,
-            provider: &*self.provider,
-            outgoing,
-            deadline,
-        };
+        let calls = Calls::new(&self.caller, &*self.provider, outgoing, deadline);
         let requests = match self.requests(outgoing, &calls).await {
             Ok(requests) => requests,
             Err(outcome) => return vec![outcome; recipients],
@@ -304,7 +299,15 @@ impl Http {
                     reason,
                 }
             }
-            Answer::KeyRefused { .. } => Outcome::deferred(Deferral::KeyRefused),
+            Answer::Forbidden { reason } if outgoing.identity.api_key.is_the_clients() => {
+                Outcome::Failed {
+                    cause: Failure::Forbidden,
+                    reason,
+                }
+            }
+            Answer::KeyRefused { .. } | Answer::Forbidden { .. } => {
+                Outcome::deferred(Deferral::KeyRefused)
+            }
             Answer::Unknown => {
                 self.caller.count_unknown();
                 match self.unknown_outcome {

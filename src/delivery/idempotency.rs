@@ -12,9 +12,10 @@ use crate::smtp::address::{ForwardPath, ReversePath};
 pub struct Fingerprint([u8; SHA256_OUTPUT_LEN]);
 
 impl Fingerprint {
-    pub fn of(account: &str, reverse_path: &ReversePath, content: &[u8]) -> Self {
+    /// `scope` is what tells apart who sends.
+    pub fn of(scope: &str, reverse_path: &ReversePath, content: &[u8]) -> Self {
         let reverse_path = reverse_path.to_string();
-        Self(hash([account.as_bytes(), reverse_path.as_bytes(), content]))
+        Self(hash([scope.as_bytes(), reverse_path.as_bytes(), content]))
     }
 }
 

@@ -53,7 +53,7 @@ impl Intake {
             return Err(Refusal::FanOut);
         }
         let fingerprint = Fingerprint::of(
-            &submission.identity.account,
+            &submission.identity.scope(),
             submission.envelope.reverse_path(),
             content.octets(),
         );

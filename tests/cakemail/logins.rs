@@ -294,3 +294,58 @@ fn the_contract_of_the_gateway_before_can_be_kept() {
     assert_eq!(cakemail.sent()[0].bearer(), "key-1");
     assert_eq!(cakemail.sent()[0].json["subject"], "Hello");
 }
+
+/// Two tenants who call themselves alike, since with a token the user name says nothing.
+fn two_tenants(cakemail: &Cakemail) -> (Gateway, SmtpClient, SmtpClient) {
+    let gateway = Gateway::before_cakemail(cakemail, |config| config.delivery.retries = 0);
+    let clients = [PERSONAL.to_owned(), PERSONAL.replace('0', "f")].map(|token| {
+        let mut client = gateway.secured();
+        let reply = client.authenticate("apikey", &token);
+        assert!(reply.starts_with("235"), "{reply}");
+        client
+    });
+    let [one, other] = clients;
+    (gateway, one, other)
+}
+
+fn with_two_tokens() -> Cakemail {
+    let scopes = ["accounts:read", "senders:read", "emailapi:send"];
+    Cakemail::start()
+        .personal_token(PERSONAL, &scopes)
+        .personal_token(&PERSONAL.replace('0', "f"), &scopes)
+}
+
+#[test]
+fn tenants_with_one_name_do_not_share_what_was_delivered() {
+    let cakemail = with_two_tokens().script([Play::Take, Play::answer(503, "")]);
+    let (_gateway, mut one, mut other) = two_tenants(&cakemail);
+    let two = ["ann@example.net", "bob@example.net"];
+    assert!(one.submit(&two, HELLO).starts_with("451"));
+    assert!(other.submit(&two, HELLO).starts_with("250"));
+    assert_eq!(cakemail.calls(Endpoint::Emails), 4);
+}
+
+#[test]
+fn tenants_with_one_name_do_not_stop_each_other() {
+    let slow_down = r#"{"detail":"slow down"}"#.to_owned();
+    let hour = Play::Answer(429, "retry-after: 3600\r\n", slow_down);
+    let cakemail = with_two_tokens().script([hour]);
+    let (_gateway, mut one, mut other) = two_tenants(&cakemail);
+    assert!(one.submit(&BOB, HELLO).starts_with("451 4.7.1"));
+    assert!(one.submit(&BOB, HELLO).starts_with("451 4.7.1"));
+    assert!(other.submit(&BOB, HELLO).starts_with("250"));
+    assert_eq!(cakemail.calls(Endpoint::Emails), 2);
+}
+
+#[test]
+fn a_token_for_sending_alone_is_told_how_to_name_its_sender() {
+    let cakemail = Cakemail::start().personal_token(PERSONAL, &["emailapi:send"]);
+    let gateway = Gateway::before_cakemail(&cakemail, |_| {});
+    let mut client = gateway.secured();
+    assert!(client.authenticate("ann", PERSONAL).starts_with("235"));
+    let reply = client.submit(&BOB, HELLO);
+    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    assert!(reply.contains("X-Sender-Id"), "{reply}");
+    let named = format!("X-Sender-Id: 1042\r\n{HELLO}");
+    assert!(client.submit(&BOB, &named).starts_with("250"));
+}

@@ -284,3 +284,49 @@ fn several_recipients_have_one_reply() {
         assert_eq!(cakemail.sent().len(), 3);
     }
 }
+
+fn many() -> Vec<String> {
+    (0..60)
+        .map(|number| format!("r{number}@example.net"))
+        .collect()
+}
+
+fn forbidden() -> Play {
+    error(
+        403,
+        &json!([{"msg": "not in your plan", "type": "forbidden"}]),
+    )
+}
+
+#[test]
+fn what_the_api_says_to_the_account_is_asked_for_no_other_recipient() {
+    for (play, start, most) in [
+        (error(429, &json!("slow down")), "451 4.7.1", 3 * 10),
+        (forbidden(), "550 5.7.1", 2 * 10),
+    ] {
+        let cakemail = Cakemail::start();
+        let gateway = Gateway::before_cakemail(&cakemail, |_| {});
+        cakemail.always(Endpoint::Emails, play);
+        let many = many();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let reply = logged_in(&gateway).submit(&many, HELLO);
+        assert!(reply.starts_with(start), "{reply}");
+        // As many as are on their way at the same time, and their tries.
+        let calls = cakemail.calls(Endpoint::Emails);
+        assert!(calls <= most, "{calls} calls");
+        assert!(cakemail.logins() <= 2, "one more look-up for the message");
+    }
+}
+
+#[test]
+fn what_a_key_may_not_do_is_no_wrong_password() {
+    let cakemail = Cakemail::start().script([forbidden(), forbidden()]);
+    let gateway = Gateway::before_cakemail(&cakemail, |_| {});
+    let mut client = logged_in(&gateway);
+    let reply = client.submit(&BOB, HELLO);
+    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    assert!(reply.contains("not in your plan"), "{reply}");
+    assert!(client.submit(&BOB, HELLO).starts_with("250"));
+    let failures = gateway.metric("smtp_auth_failures_total{reason=\"credentials\"}");
+    assert_eq!(failures, 0.0);
+}

@@ -4,13 +4,13 @@
 //! waits for its next try it holds no permit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::Method;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
@@ -99,9 +99,30 @@ pub(super) struct Calls<'a> {
     pub(super) provider: &'a dyn Provider,
     pub(super) outgoing: &'a Outgoing,
     pub(super) deadline: Instant,
+    /// What became of the key, once the API has refused the first one.
+    renewed: OnceCell<Option<Secret>>,
+    /// What the API said to the account and not to the message: it would say the same to the other
+    /// calls.
+    to_all: OnceLock<Answer>,
 }
 
-impl Calls<'_> {
+impl<'a> Calls<'a> {
+    pub(super) fn new(
+        caller: &'a Caller,
+        provider: &'a dyn Provider,
+        outgoing: &'a Outgoing,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            caller,
+            provider,
+            outgoing,
+            deadline,
+            renewed: OnceCell::new(),
+            to_all: OnceLock::new(),
+        }
+    }
+
     /// Sends a request of the message, in its other form if the API wants that.
     pub(super) async fn send(&self, request: &Request) -> Answer {
         let (answer, wants_fallback) = self.send_as_it_is(request).await;
@@ -175,9 +196,10 @@ impl Calls<'_> {
         judge: impl Fn(&Response) -> Result<T, Answer>,
     ) -> Result<T, Answer> {
         self.check_throttle()?;
-        let account = &self.outgoing.identity.api_key;
+        if let Some(answer) = self.to_all.get() {
+            return Err(answer.clone());
+        }
         let mut key = self.current_key().await?;
-        let mut key_renewed = false;
         let mut retries = Retries::new(self.caller.retries);
         loop {
             let (result, asked) = self.attempt(request, key.as_ref(), &judge).await;
@@ -186,19 +208,19 @@ impl Calls<'_> {
                 Err(answer) => answer,
             };
             match (&answer, &key) {
-                (Answer::KeyRefused { .. }, Some(refused)) if !key_renewed => {
-                    key_renewed = true;
-                    match self.key(account.renewed(refused)).await? {
-                        Some(renewed) => key = Some(renewed),
-                        None => return Err(answer),
+                (Answer::KeyRefused { .. } | Answer::Forbidden { .. }, refused) => {
+                    let renewed = self.renewed(refused.as_ref()).await?;
+                    if renewed.is_none() || renewed == *refused {
+                        return Err(self.to_all.get_or_init(|| answer).clone());
                     }
+                    key = renewed;
                 }
                 _ if answer.is_repeatable() || (repeat_unknown && answer == Answer::Unknown) => {
                     let time = self.deadline.saturating_duration_since(Instant::now());
                     match retries.next(asked, time, random()) {
                         Some(wait) => sleep(wait).await,
                         None => {
-                            self.throttle(asked, &answer);
+                            self.hold(asked, &answer);
                             return Err(answer);
                         }
                     }
@@ -207,6 +229,16 @@ impl Calls<'_> {
                 _ => return Err(answer),
             }
         }
+    }
+
+    /// Another key in place of one that the API has refused: once for all calls of a message.
+    async fn renewed(&self, refused: Option<&Secret>) -> Result<Option<Secret>, Answer> {
+        let Some(refused) = refused else {
+            return Ok(None);
+        };
+        let account = &self.outgoing.identity.api_key;
+        let renew = || self.key(account.renewed(refused));
+        self.renewed.get_or_try_init(renew).await.cloned()
     }
 
     /// One try of one request, and what the answer asks for before the next.
@@ -304,17 +336,21 @@ impl Calls<'_> {
     }
 
     /// Accounts that share the gateway's key share what the API says of it.
-    fn throttled(&self) -> &str {
+    fn throttled(&self) -> String {
         match &self.outgoing.identity.api_key {
-            ApiKey::Gateways => "",
+            ApiKey::Gateways => String::new(),
             ApiKey::Fixed(_) | ApiKey::Passed(_) | ApiKey::LookedUp(_) => {
-                &self.outgoing.identity.account
+                self.outgoing.identity.scope()
             }
         }
     }
 
     fn check_throttle(&self) -> Result<(), Answer> {
-        match self.caller.throttle.check(self.throttled(), Instant::now()) {
+        match self
+            .caller
+            .throttle
+            .check(&self.throttled(), Instant::now())
+        {
             None => Ok(()),
             Some(cause) => {
                 self.caller.metrics.error(ApiError::Throttled);
@@ -323,12 +359,19 @@ impl Calls<'_> {
         }
     }
 
-    fn throttle(&self, asked: Option<Duration>, answer: &Answer) {
-        if let (Some(asked), Answer::Deferred { cause, .. }) = (asked, answer) {
+    /// Makes no more calls of an account to which the API says that there are too many: of this
+    /// message, and of others for as long as it asks.
+    fn hold(&self, asked: Option<Duration>, answer: &Answer) {
+        let Answer::Deferred { cause, .. } = answer else {
+            return;
+        };
+        if *cause == Deferral::Throttled {
+            self.to_all.get_or_init(|| answer.clone());
+        }
+        if let Some(asked) = asked {
             let now = Instant::now();
-            self.caller
-                .throttle
-                .hold(self.throttled(), *cause, now, now + asked);
+            let throttle = &self.caller.throttle;
+            throttle.hold(&self.throttled(), *cause, now, now + asked);
         }
     }
 

@@ -94,7 +94,8 @@ impl Provider for Json {
             429 => Answer::deferred(Deferral::Throttled),
             500..=599 => Answer::Unknown,
             status => match (status, reason()) {
-                (401 | 403, reason @ Some(_)) => Answer::KeyRefused { reason },
+                (401, reason @ Some(_)) => Answer::KeyRefused { reason },
+                (403, reason @ Some(_)) => Answer::Forbidden { reason },
                 (402, Some(_)) => Answer::deferred(Deferral::Quota),
                 (413, reason @ Some(_)) => Answer::refused(Failure::TooLarge, reason),
                 (400 | 409 | 422, reason @ Some(_)) => Answer::refused(Failure::Refused, reason),
@@ -249,6 +250,9 @@ mod tests {
     #[test]
     fn passing_faults_are_never_permanent() {
         let error = r#"{"error":"no"}"#;
+        let forbidden = Answer::Forbidden {
+            reason: Some(Quote::new("no")),
+        };
         let key_refused = Answer::KeyRefused {
             reason: Some(Quote::new("no")),
         };
@@ -257,7 +261,7 @@ mod tests {
             (302, Answer::deferred(Deferral::NotUnderstood)),
             (401, key_refused.clone()),
             (402, Answer::deferred(Deferral::Quota)),
-            (403, key_refused.clone()),
+            (403, forbidden),
             (408, Answer::deferred(Deferral::Unavailable)),
             (429, Answer::deferred(Deferral::Throttled)),
             (500, Answer::Unknown),

@@ -155,6 +155,8 @@ pub enum Answer {
     },
     /// Not taken, because of the key: another one may be good.
     KeyRefused { reason: Option<Quote> },
+    /// Not taken, because the key does not allow it: another one may.
+    Forbidden { reason: Option<Quote> },
     /// Taken or not: nobody knows.
     Unknown,
 }

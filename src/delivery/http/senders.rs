@@ -1,16 +1,15 @@
 //! Which id a From address has at the API, for those that know senders by id.
 //!
-//! The list of an account is fetched once and kept for some minutes, with one look-up at a time;
-//! whoever comes meanwhile waits for it, within their own deadline. An address that is not in the
-//! list, or not confirmed, is looked up again after a few seconds: its owner may just have confirmed
-//! it. A look-up that fails is not remembered.
+//! The list of an account is fetched once and kept for some minutes, with one look-up at a time. Who
+//! is in the list that is there does not wait for a newer one, nor for an API that cannot give one. An
+//! address that is not in it, or not confirmed, is looked up again after a few seconds: its owner may
+//! just have confirmed it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use moka::future::Cache;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -19,23 +18,30 @@ use crate::delivery::http::calls::Calls;
 use crate::delivery::http::provider::{Answer, Sender, SenderDirectory, WantedSender};
 use crate::delivery::{Deferral, Failure, Quote};
 use crate::secret::Secret;
+use crate::telemetry::privacy::KeyedHash;
 
-/// The lists of senders that were fetched.
-pub(super) struct Senders(Cache<Owner, Arc<Slot>>);
+/// The lists of senders that were fetched, by a hash of the key and the account they belong to.
+pub(super) struct Senders {
+    slots: Cache<[u8; 32], Arc<Slot>>,
+    hash: KeyedHash,
+}
 
 impl fmt::Debug for Senders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Senders({} lists)", self.0.entry_count())
+        write!(f, "Senders({} lists)", self.slots.entry_count())
     }
 }
 
 impl Default for Senders {
     fn default() -> Self {
-        let cache = Cache::builder()
+        let slots = Cache::builder()
             .max_capacity(MAX_LISTS)
-            .time_to_idle(LIFETIME)
+            .time_to_idle(LIFETIME * 2)
             .build();
-        Self(cache)
+        Self {
+            slots,
+            hash: KeyedHash::new(),
+        }
     }
 }
 
@@ -50,30 +56,59 @@ impl Senders {
         wanted: &WantedSender,
         calls: &Calls<'_>,
     ) -> Result<String, Answer> {
-        let owner = Owner::new(calls.current_key().await?.as_ref(), wanted);
-        let slot = self.0.get_with(owner, async { Arc::default() }).await;
-        let Ok(mut kept) = timeout_at(calls.deadline, slot.0.lock()).await else {
+        let key = calls.current_key().await?;
+        let slot = self.slot(key.as_ref(), wanted).await;
+        let address = &wanted.address;
+        let old = slot.list();
+        let began = Instant::now();
+        if let Some(known) = old.answer(address, began) {
+            return known;
+        }
+        if let (Ok(id), true) = (old.id(address), slot.is_being_fetched()) {
+            return Ok(id);
+        }
+        let Ok(_fetching) = timeout_at(calls.deadline, slot.fetching.lock()).await else {
             return Err(Answer::deferred(Deferral::TimedOut));
         };
-        let address = &wanted.address;
-        if let Some(list) = &*kept
-            && !list.is_worth_a_look_up(address, Instant::now())
-        {
-            return list.id(address);
+        let list = slot.list();
+        if let Some(known) = list.answer(address, Instant::now()) {
+            return known;
         }
-        let list = fetch(directory, wanted, calls).await?;
-        kept.insert(list).id(address)
+        if let Some(answer) = list.failure_since(began) {
+            return list.id(address).map_err(|_| answer);
+        }
+        match fetch(directory, wanted, calls).await {
+            Ok(list) => {
+                let found = list.id(address);
+                slot.keep(list);
+                found
+            }
+            Err(answer) => {
+                slot.fail(&answer);
+                old.id(address).map_err(|_| answer)
+            }
+        }
+    }
+
+    async fn slot(&self, key: Option<&Secret>, wanted: &WantedSender) -> Arc<Slot> {
+        let key = key.map(Secret::reveal).unwrap_or_default();
+        let account = wanted.account.as_deref().unwrap_or_default();
+        let owner = self.hash.of(&[key.as_bytes(), account.as_bytes()]);
+        self.slots.get_with(owner, async { Arc::default() }).await
     }
 }
 
-/// Fetches all pages of a list.
+/// Fetches all pages of a list. Of one that breaks off, what came is good for who is in it.
 async fn fetch(
     directory: &dyn SenderDirectory,
     wanted: &WantedSender,
     calls: &Calls<'_>,
 ) -> Result<List, Answer> {
     calls.count_sender_lookup();
-    let mut senders = Vec::new();
+    let mut list = List {
+        fetched: Some(Instant::now()),
+        ..List::default()
+    };
     let mut ids = HashSet::new();
     for number in 1..=MAX_PAGES {
         let url = directory.page(wanted.account.as_deref(), number);
@@ -81,65 +116,107 @@ async fn fetch(
             .get(url, directory.headers(), |response| {
                 directory.read(response)
             })
-            .await?;
+            .await;
+        let page = match page {
+            Ok(page) => page,
+            Err(_) if list.id(&wanted.address).is_ok() => return Ok(list),
+            Err(Answer::Forbidden { .. }) => return Err(not_listed()),
+            Err(answer) => return Err(answer),
+        };
         let known = ids.len();
         ids.extend(page.senders.iter().map(|sender| sender.id.clone()));
-        senders.extend(page.senders);
+        list.add(page.senders);
         // A page that brings nothing new is no page: there is no end to be waited for.
         if !page.has_more || ids.len() == known {
-            return Ok(List::new(senders, Instant::now()));
+            list.is_whole = true;
+            return Ok(list);
         }
     }
-    Err(Answer::deferred(Deferral::NotUnderstood))
-}
-
-/// Whose list it is: a hash of the key and the account. Two clients may call themselves alike.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Owner([u8; SHA256_OUTPUT_LEN]);
-
-impl Owner {
-    fn new(key: Option<&Secret>, wanted: &WantedSender) -> Self {
-        let mut context = Context::new(&SHA256);
-        context.update(key.map(Secret::reveal).unwrap_or_default().as_bytes());
-        context.update(b"\0");
-        context.update(wanted.account.as_deref().unwrap_or_default().as_bytes());
-        let mut hash = [0; SHA256_OUTPUT_LEN];
-        for (octet, hashed) in hash.iter_mut().zip(context.finish().as_ref()) {
-            *octet = *hashed;
-        }
-        Self(hash)
+    match list.id(&wanted.address) {
+        Ok(_) => Ok(list),
+        Err(_) => Err(Answer::deferred(Deferral::NotUnderstood)),
     }
 }
 
-/// A list, once it was fetched. Locked while it is.
+/// A key may be good for sending and for nothing else.
+fn not_listed() -> Answer {
+    let reason = "the key may not list senders; name one by X-Sender-Id or api.cakemail.sender_id";
+    Answer::refused(Failure::Sender, Some(Quote::new(reason)))
+}
+
+/// The list of one account.
 #[derive(Default)]
-struct Slot(Mutex<Option<List>>);
+struct Slot {
+    list: RwLock<Arc<List>>,
+    /// Held by whoever fetches a newer one.
+    fetching: Mutex<()>,
+}
 
+impl Slot {
+    fn list(&self) -> Arc<List> {
+        Arc::clone(&self.list.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn keep(&self, list: List) {
+        *self.list.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
+    }
+
+    fn is_being_fetched(&self) -> bool {
+        self.fetching.try_lock().is_err()
+    }
+
+    /// Those who have waited need not ask again what could not be told.
+    fn fail(&self, answer: &Answer) {
+        let old = self.list();
+        self.keep(List {
+            failed: Some((Instant::now(), answer.clone())),
+            senders: old.senders.clone(),
+            ..*old
+        });
+    }
+}
+
+#[derive(Default)]
 struct List {
-    fetched: Instant,
+    /// `None`: never.
+    fetched: Option<Instant>,
+    /// When the last try to get a newer one failed, and how.
+    failed: Option<(Instant, Answer)>,
+    /// Whether nobody is missing.
+    is_whole: bool,
     /// By address in lower case.
     senders: HashMap<String, Sender>,
 }
 
 impl List {
     /// Of senders with one address the first confirmed one counts.
-    fn new(all: Vec<Sender>, fetched: Instant) -> Self {
-        let mut senders: HashMap<String, Sender> = HashMap::new();
-        for sender in all {
+    fn add(&mut self, senders: Vec<Sender>) {
+        for sender in senders {
             let address = sender.address.to_lowercase();
-            match senders.get(&address) {
+            match self.senders.get(&address) {
                 Some(known) if known.confirmed || !sender.confirmed => {}
                 _ => {
-                    senders.insert(address, sender);
+                    self.senders.insert(address, sender);
                 }
             }
         }
-        Self { fetched, senders }
     }
 
-    fn is_worth_a_look_up(&self, address: &str, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.fetched);
-        age >= LIFETIME || (age >= DOUBT && self.id(address).is_err())
+    /// What is known of an address; nothing where it is worth asking again.
+    fn answer(&self, address: &str, now: Instant) -> Option<Result<String, Answer>> {
+        let found = self.id(address);
+        let believed = match (&found, self.is_whole) {
+            (Ok(_), _) => LIFETIME,
+            (Err(_), true) => DOUBT,
+            (Err(_), false) => Duration::ZERO,
+        };
+        let age = now.saturating_duration_since(self.fetched?);
+        (age < believed).then_some(found)
+    }
+
+    fn failure_since(&self, began: Instant) -> Option<Answer> {
+        let (at, answer) = self.failed.as_ref()?;
+        (*at >= began).then(|| answer.clone())
     }
 
     fn id(&self, address: &str) -> Result<String, Answer> {
@@ -176,6 +253,20 @@ mod tests {
         Answer::refused(Failure::Sender, Some(Quote::new(reason)))
     }
 
+    fn list(senders: Vec<Sender>, now: Instant) -> List {
+        let mut list = List {
+            fetched: Some(now),
+            is_whole: true,
+            ..List::default()
+        };
+        list.add(senders);
+        list
+    }
+
+    fn with_ann(now: Instant) -> List {
+        list(vec![sender("1", "ann@example.com", true)], now)
+    }
+
     #[test]
     fn a_sender_is_found_by_its_address_in_any_case() {
         let all = vec![
@@ -184,7 +275,7 @@ mod tests {
             sender("3", "ann@example.com", true),
             sender("4", "bob@example.com", false),
         ];
-        let list = List::new(all, Instant::now());
+        let list = list(all, Instant::now());
         assert_eq!(list.id("ANN@example.COM"), Ok("2".to_owned()));
         let told = "bob@example.com is not confirmed";
         assert_eq!(list.id("bob@example.com"), Err(refusal(told)));
@@ -195,37 +286,45 @@ mod tests {
     #[test]
     fn a_list_grows_old_sooner_for_those_who_are_not_in_it() {
         let now = Instant::now();
-        let list = List::new(vec![sender("1", "ann@example.com", true)], now);
-        for (address, age, worth) in [
-            ("ann@example.com", LIFETIME - Duration::from_secs(1), false),
-            ("ann@example.com", LIFETIME, true),
-            ("bob@example.com", DOUBT - Duration::from_secs(1), false),
-            ("bob@example.com", DOUBT, true),
+        let list = with_ann(now);
+        for (address, age, is_known) in [
+            ("ann@example.com", LIFETIME - Duration::from_secs(1), true),
+            ("ann@example.com", LIFETIME, false),
+            ("bob@example.com", DOUBT - Duration::from_secs(1), true),
+            ("bob@example.com", DOUBT, false),
         ] {
-            assert_eq!(
-                list.is_worth_a_look_up(address, now + age),
-                worth,
-                "{address}"
-            );
+            let known = list.answer(address, now + age).is_some();
+            assert_eq!(known, is_known, "{address}");
         }
     }
 
     #[test]
-    fn lists_are_kept_apart_by_key_and_account() {
-        let owner = |key: Option<&str>, account: Option<&str>| {
-            let wanted = WantedSender {
-                address: String::new(),
-                account: account.map(str::to_owned),
-            };
-            Owner::new(key.map(Secret::new).as_ref(), &wanted)
+    fn a_list_that_broke_off_says_nothing_of_who_is_not_in_it() {
+        let now = Instant::now();
+        let list = List {
+            is_whole: false,
+            ..with_ann(now)
         };
-        let all = [
-            owner(None, None),
-            owner(Some("a"), None),
-            owner(Some("b"), None),
-            owner(Some("a"), Some("7")),
-        ];
-        let different: HashSet<_> = all.iter().map(|owner| owner.0).collect();
-        assert_eq!(different.len(), all.len());
+        assert_eq!(
+            list.answer("ann@example.com", now),
+            Some(Ok("1".to_owned()))
+        );
+        assert_eq!(list.answer("bob@example.com", now), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_for_those_who_waited_for_it_and_leaves_the_old_list() {
+        let slot = Slot::default();
+        slot.keep(with_ann(Instant::now()));
+        let before = Instant::now();
+        tokio::time::advance(LIFETIME).await;
+        let down = Answer::deferred(Deferral::Unavailable);
+        slot.fail(&down);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let list = slot.list();
+        assert_eq!(list.failure_since(before), Some(down));
+        assert_eq!(list.failure_since(Instant::now()), None);
+        assert_eq!(list.answer("ann@example.com", Instant::now()), None);
+        assert_eq!(list.id("ann@example.com"), Ok("1".to_owned()));
     }
 }

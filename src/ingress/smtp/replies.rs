@@ -90,6 +90,7 @@ fn failed(cause: Failure) -> &'static Reply {
         Failure::Refused => &REFUSED,
         Failure::TooLarge => &TOO_LARGE,
         Failure::KeyRefused => &KEY_REFUSED_FOR_GOOD,
+        Failure::Forbidden => &FORBIDDEN,
         Failure::Sender => &SENDER,
         Failure::Rejected => &REJECTED,
         Failure::CannotCarry => &CANNOT_CARRY,
@@ -170,6 +171,7 @@ static REFUSED: Reply = Reply::new(554, 6, 0, "The email API refuses the message
 static TOO_LARGE: Reply = Reply::new(552, 3, 4, "The email API finds the message too large");
 static KEY_REFUSED_FOR_GOOD: Reply =
     Reply::new(550, 7, 1, "The email API refuses the account's key");
+static FORBIDDEN: Reply = Reply::new(550, 7, 1, "The email API does not allow that");
 static SENDER: Reply = Reply::new(550, 7, 1, "The sender is not confirmed at the email API");
 static REJECTED: Reply = Reply::new(550, 7, 1, "The email API rejected the message");
 static CANNOT_CARRY: Reply = Reply::new(554, 6, 1, "The email API cannot carry the message");

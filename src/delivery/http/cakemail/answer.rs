@@ -62,7 +62,10 @@ fn error(response: &Response) -> Answer {
         (408 | 425 | 503, _) => Answer::deferred(Deferral::Unavailable),
         (429, _) => Answer::deferred(Deferral::Throttled),
         (500.., _) => Answer::Unknown,
-        (401 | 403, Some(detail)) => Answer::KeyRefused {
+        (401, Some(detail)) => Answer::KeyRefused {
+            reason: Some(detail.reason),
+        },
+        (403, Some(detail)) => Answer::Forbidden {
             reason: Some(detail.reason),
         },
         (413, Some(detail)) => Answer::refused(Failure::TooLarge, Some(detail.reason)),
@@ -338,7 +341,13 @@ mod tests {
             (401, unauthorized, key("expired")),
             (401, r#"{"detail":"expired"}"#, key("expired")),
             (401, foreign, Answer::deferred(Deferral::NotUnderstood)),
-            (403, unauthorized, key("expired")),
+            (
+                403,
+                unauthorized,
+                Answer::Forbidden {
+                    reason: Some(Quote::new("expired")),
+                },
+            ),
             (403, foreign, Answer::deferred(Deferral::NotUnderstood)),
             (408, "", Answer::deferred(Deferral::Unavailable)),
             (425, "", Answer::deferred(Deferral::Unavailable)),

@@ -273,6 +273,11 @@ fn decisions() -> Vec<Row> {
             failure(Failure::KeyRefused),
         ),
         (
+            "What the login may not do at the API, also with a new key",
+            "550 5.7.1",
+            failure(Failure::Forbidden),
+        ),
+        (
             "Sender not known or not confirmed at the API",
             "550 5.7.1",
             failure(Failure::Sender),
