@@ -3,11 +3,12 @@
 //! Octets go in through [`Client::receive`]; [`Client::step`] says what to do next. The session is
 //! opened, secured and logged in by itself; then messages are handed over one after the other.
 //!
-//! Invariants: credentials are sent under TLS only; what the server says comes out as printable
-//! ASCII; nothing comes after [`Step::Close`]; a message that was not settled by then may have
+//! Invariants: credentials are sent under TLS only, and hidden where the server repeats them; what it
+//! says comes out as printable ASCII; nothing comes after [`Step::Close`]; a message that was not settled by then may have
 //! arrived or not.
 
 mod extensions;
+mod hidden;
 mod transaction;
 
 use std::collections::VecDeque;
@@ -17,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::secret::Secret;
 use crate::smtp::client::extensions::Extensions;
+use crate::smtp::client::hidden::{Hidden, MARK};
 use crate::smtp::client::transaction::{Progress, Transaction};
 use crate::smtp::command::Command;
 use crate::smtp::framing::{LineFramer, stuff};
@@ -159,6 +161,8 @@ pub struct Client {
     settings: Settings,
     phase: Phase,
     extensions: Extensions,
+    /// Empty before the login.
+    hidden: Hidden,
     /// A transaction was begun and not ended by mail data.
     transaction_left: bool,
     input: Input,
@@ -182,6 +186,7 @@ impl Client {
             settings,
             phase: Phase::Greeting,
             extensions: Extensions::default(),
+            hidden: Hidden::default(),
             transaction_left: false,
             input: Input::default(),
             output: BytesMut::new(),
@@ -275,7 +280,8 @@ impl Client {
             self.close(Ending::Fault(Fault::LineTooLong));
             return true;
         };
-        let line = printable(&String::from_utf8_lossy(&line.octets), REPLY_LINE);
+        let line = self.hidden.hide(&String::from_utf8_lossy(&line.octets));
+        let line = printable(&line, REPLY_LINE);
         let is_last = line.as_bytes().get(3) != Some(&b'-');
         self.told.push_back(Line::Server(line.clone()));
         self.input.reply.push(line);
@@ -369,6 +375,7 @@ impl Client {
         else {
             return self.leave(Ending::NotOffered(Missing::Auth));
         };
+        self.hidden = Hidden::of(credentials);
         let mut responses = VecDeque::from(sasl::responses(mechanism, credentials));
         let initial = responses.pop_front_if(|response| {
             mechanism == Mechanism::Plain && response.reveal().len() <= INITIAL_RESPONSE
@@ -380,7 +387,7 @@ impl Client {
     fn respond(&mut self, mut responses: VecDeque<Secret>, challenge: &Reply) {
         match responses.pop_front() {
             Some(response) => {
-                self.say_line(response.reveal(), HIDDEN.to_owned());
+                self.say_line(response.reveal(), MARK.to_owned());
                 self.phase = Phase::Authenticating(responses);
             }
             None => self.close(Ending::Fault(Fault::Unexpected(challenge.code()))),
@@ -444,7 +451,7 @@ impl Client {
     fn say(&mut self, command: &Command) {
         let line = command.to_string();
         let shown = match command {
-            Command::Auth(mechanism, Some(_)) => format!("AUTH {} {HIDDEN}", mechanism.name()),
+            Command::Auth(mechanism, Some(_)) => format!("AUTH {} {MARK}", mechanism.name()),
             _ => line.clone(),
         };
         self.say_line(&line, shown);
@@ -487,7 +494,6 @@ const REPLY_LINES: usize = 100;
 /// What makes `AUTH PLAIN` as long as a command may be. A longer one follows a challenge
 /// (RFC 4954 §4).
 const INITIAL_RESPONSE: usize = 512 - "AUTH PLAIN \r\n".len();
-const HIDDEN: &str = "***";
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! What the client makes of each reply, and of what is none.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 use super::*;
@@ -268,6 +270,66 @@ fn parameters_are_said_where_they_are_offered_and_needed() {
     assert_eq!(mail(all, ".x\n"), format!("{plain} SIZE=4"));
     assert_eq!(mail(all, "é"), format!("{plain} SIZE=4 BODY=8BITMIME"));
     assert_eq!(mail(PLAIN_EHLO, "é"), plain);
+}
+
+#[test]
+fn credentials_that_a_server_repeats_are_hidden() {
+    let ann = || Credentials {
+        username: "ann".to_owned(),
+        password: Secret::new("pä55 w>rd"),
+    };
+    let encode = |text: &str| STANDARD.encode(text);
+    let (plain, password) = (encode("\0ann\0pä55 w>rd"), encode("pä55 w>rd"));
+    for (text, shown) in [
+        (
+            format!("Command unrecognized: \"AUTH PLAIN {plain}\""),
+            "Command unrecognized: \"AUTH PLAIN ***\"",
+        ),
+        (format!("{}.", plain.trim_end_matches('=')), "***."),
+        (format!("{password} for ann"), "*** for ann"),
+        ("pä55 w>rd, pä55 w>rd".to_owned(), "***, ***"),
+    ] {
+        let whole = format!("500-5.5.1 {text}\r\n500 5.5.1 {text}\r\n");
+        let outcome = talk(
+            settings(Tls::Established, Some(ann())),
+            Vec::new(),
+            &[HI, AUTH_EHLO, &whole],
+        );
+        let Some(Ending::LoginRefused(reply)) = &outcome.ending else {
+            panic!("{:?}", outcome.ending);
+        };
+        assert_eq!(reply.text(), format!("{shown}\n{shown}"));
+        assert_eq!(outcome.dialogue[5], format!("S: 500-5.5.1 {shown}"));
+        assert_eq!(outcome.dialogue[6], format!("S: 500 5.5.1 {shown}"));
+    }
+}
+
+#[test]
+fn a_password_that_looks_like_a_code_makes_no_reply_unreadable() {
+    let short = Credentials {
+        password: Secret::new("5"),
+        ..ann()
+    };
+    let outcome = talk(
+        settings(Tls::Established, Some(short)),
+        Vec::new(),
+        &[HI, AUTH_EHLO, "535 no 5\r\n", "221 5\r\n"],
+    );
+    assert_eq!(
+        outcome.ending,
+        Some(Ending::LoginRefused(Reply::plain(535, "no ***")))
+    );
+}
+
+#[test]
+fn what_is_no_reply_is_hidden_from_its_first_octet() {
+    let outcome = talk(
+        settings(Tls::Established, Some(ann())),
+        Vec::new(),
+        &[HI, AUTH_EHLO, "AGFubgBzZWNyZXQ=\r\n"],
+    );
+    assert_eq!(outcome.ending, Some(Ending::Fault(Fault::NotAReply)));
+    assert_eq!(outcome.dialogue.last().unwrap(), "S: ***");
 }
 
 #[test]
