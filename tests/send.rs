@@ -1,9 +1,10 @@
 //! `smtp-gateway send`: the real command against the real gateway.
 
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 use smtp_gateway::auth::TrustedNetwork;
@@ -95,6 +96,27 @@ fn run(command: &mut Command) -> Sent {
         code: output.status.code().expect("no signal ended it"),
         output: String::from_utf8(output.stdout).unwrap(),
         errors: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A server that takes one connection, and does with it what is told here.
+fn server(
+    script: impl FnOnce(BufReader<TcpStream>) + Send + 'static,
+) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        script(BufReader::new(stream));
+    });
+    (address, server)
+}
+
+/// Gives these replies, and waits for a line behind each.
+fn converse(stream: &mut BufReader<TcpStream>, replies: &[&str]) {
+    for reply in replies {
+        write!(stream.get_mut(), "{reply}\r\n").unwrap();
+        stream.read_line(&mut String::new()).unwrap();
     }
 }
 
@@ -311,13 +333,56 @@ fn nobody_listening_is_75() {
 }
 
 #[test]
+fn a_server_that_leaves_in_the_handshake_is_75() {
+    let folder = tempfile::tempdir().unwrap();
+    for (tls, replies) in [
+        ("implicit", &[][..]),
+        ("starttls", &["220 hi", "250-hi\r\n250 STARTTLS", "220 go"]),
+    ] {
+        let (address, server) = server(move |mut stream| {
+            if let Some((last, replies)) = replies.split_last() {
+                converse(&mut stream, replies);
+                write!(stream.get_mut(), "{last}\r\n").unwrap();
+            }
+            stream.read_exact(&mut [0; 10]).unwrap();
+        });
+        let sent = run(to(folder.path(), address).args(ANN).args(["--tls", tls]));
+        sent.expect(75, "the connection broke: ");
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn the_word_of_a_server_that_leaves_in_the_middle_of_a_message_is_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.eml");
+    let large = format!(
+        "From: app@example.com\n\n{}",
+        "0123456789\n".repeat(800_000)
+    );
+    std::fs::write(&path, large).unwrap();
+    let (address, server) = server(|mut stream| {
+        let replies = ["220 hi", "250 hi", "250 ok", "250 ok"];
+        converse(&mut stream, &replies);
+        stream.get_mut().write_all(b"354 go\r\n").unwrap();
+        stream.read_exact(&mut vec![0; 64 << 10]).unwrap();
+        let word = b"552 5.3.4 Too large\r\n";
+        stream.get_mut().write_all(word).unwrap();
+    });
+    let sent = run(to(folder.path(), address)
+        .args(ANN)
+        .args(["--tls", "off"])
+        .arg(path));
+    sent.expect(69, "S: 552 5.3.4 Too large");
+    assert_eq!(sent.errors, "");
+    server.join().unwrap();
+}
+
+#[test]
 fn what_does_not_speak_smtp_is_76_and_cannot_control_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
-    let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = other.local_addr().unwrap();
-    let server = std::thread::spawn(move || {
-        let (mut stream, _) = other.accept().unwrap();
-        stream.write_all(b"\x1b[2JSSH-2.0-x\r\n").unwrap();
+    let (address, server) = server(|mut stream| {
+        stream.get_mut().write_all(b"\x1b[2JSSH-2.0-x\r\n").unwrap();
     });
     let sent = run(to(folder.path(), address).args(ANN));
     sent.expect(76, "the server does not speak SMTP");

@@ -19,9 +19,9 @@ use bytes::{Bytes, BytesMut};
 use crate::secret::Secret;
 use crate::smtp::client::extensions::Extensions;
 use crate::smtp::client::hidden::{Hidden, MARK};
-use crate::smtp::client::transaction::{Progress, Transaction};
+use crate::smtp::client::transaction::{Piece, Progress, Transaction};
 use crate::smtp::command::Command;
-use crate::smtp::framing::{LineFramer, stuff};
+use crate::smtp::framing::LineFramer;
 use crate::smtp::reply::{Reply, printable};
 use crate::smtp::sasl::{self, Credentials, Mechanism};
 
@@ -32,7 +32,8 @@ pub use crate::smtp::client::transaction::{Answer, Message};
 pub enum Step {
     /// Show it to whoever watches, or throw it away.
     Tell(Line),
-    /// Write these octets.
+    /// Write these octets. What comes meanwhile goes to [`Client::receive`]: a server that leaves in
+    /// the middle of a message may say why.
     Send(Bytes),
     /// Read, then [`Client::receive`], or [`Client::disconnected`] where there is nothing more.
     Receive,
@@ -76,7 +77,8 @@ pub enum Wait {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     Quit,
-    /// The server does not want the session, or ended it with 421.
+    /// The server does not want the session, ended it with 421, or refused a message before its end,
+    /// where no command can follow.
     Refused(Reply),
     LoginRefused(Reply),
     /// The session cannot go on without it.
@@ -93,6 +95,7 @@ pub enum Missing {
     /// AUTH PLAIN or LOGIN, under TLS: what is offered in clear is not used.
     Auth,
     SmtpUtf8,
+    EightBitMime,
 }
 
 impl fmt::Display for Missing {
@@ -101,6 +104,7 @@ impl fmt::Display for Missing {
             Self::StartTls => "STARTTLS",
             Self::Auth => "AUTH PLAIN or LOGIN under TLS",
             Self::SmtpUtf8 => "SMTPUTF8, which an address needs",
+            Self::EightBitMime => "8BITMIME, which the content needs",
         })
     }
 }
@@ -152,6 +156,8 @@ enum Phase {
     /// MAIL and RCPT.
     Paths(Transaction),
     Data(Transaction),
+    /// Mail data is going out.
+    Content(Transaction),
     EndOfData(Transaction),
     Quitting(Ending),
     Closed(Ending),
@@ -220,7 +226,7 @@ impl Client {
                 Phase::Closed(ending) => return Step::Close(ending.clone()),
                 _ => {}
             }
-            if !self.advance() {
+            if !self.advance() && !self.send_piece() {
                 return Step::Receive;
             }
         }
@@ -333,10 +339,18 @@ impl Client {
                 transaction.answer(reply);
                 self.transact(transaction);
             }
-            (Phase::Data(transaction), Class::Intermediate) => self.send_content(transaction),
+            (Phase::Data(transaction), Class::Intermediate) => {
+                let size = format!("({} octets)", transaction.size());
+                self.told.push_back(Line::Client(size));
+                self.phase = Phase::Content(transaction);
+            }
             (Phase::Data(transaction), Class::Transient | Class::Permanent) => {
                 self.transaction_left = true;
                 self.settle(transaction.settle(&reply));
+            }
+            (Phase::Content(transaction), Class::Transient | Class::Permanent) => {
+                self.settle(transaction.settle(&reply));
+                self.close(Ending::Refused(reply));
             }
             (
                 Phase::EndOfData(transaction),
@@ -398,6 +412,9 @@ impl Client {
         if message.needs_utf8() && !self.extensions.smtputf8 {
             return self.leave(Ending::NotOffered(Missing::SmtpUtf8));
         }
+        if message.needs_eight_bit_mime() && !self.extensions.eight_bit_mime {
+            return self.leave(Ending::NotOffered(Missing::EightBitMime));
+        }
         self.transact(Transaction::new(message, &self.extensions));
     }
 
@@ -422,13 +439,24 @@ impl Client {
         }
     }
 
-    fn send_content(&mut self, transaction: Transaction) {
-        let content = transaction.content();
-        self.told
-            .push_back(Line::Client(format!("({} octets)", content.len())));
-        self.output.extend_from_slice(&stuff(content));
-        self.output.extend_from_slice(b".\r\n");
-        self.phase = Phase::EndOfData(transaction);
+    /// Sends the next piece of mail data; false when there is none to send.
+    fn send_piece(&mut self) -> bool {
+        let phase = std::mem::replace(&mut self.phase, Phase::Greeting);
+        let Phase::Content(mut transaction) = phase else {
+            self.phase = phase;
+            return false;
+        };
+        match transaction.next_piece() {
+            Piece::Inner(octets) => {
+                self.output.extend_from_slice(&octets);
+                self.phase = Phase::Content(transaction);
+            }
+            Piece::Last(octets) => {
+                self.output.extend_from_slice(&octets);
+                self.phase = Phase::EndOfData(transaction);
+            }
+        }
+        true
     }
 
     fn settle(&mut self, answers: Vec<Answer>) {
@@ -451,7 +479,9 @@ impl Client {
     fn say(&mut self, command: &Command) {
         let line = command.to_string();
         let shown = match command {
-            Command::Auth(mechanism, Some(_)) => format!("AUTH {} {MARK}", mechanism.name()),
+            Command::Auth(mechanism, Some(_)) => {
+                format!("AUTH {} {MARK}", mechanism.name())
+            }
             _ => line.clone(),
         };
         self.say_line(&line, shown);

@@ -213,13 +213,20 @@ impl AsInput for &[u8] {
 
 /// Dot-stuffing: what a client does to content before it sends it (RFC 5321 §4.5.2).
 pub fn stuff(content: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(content.len());
-    let mut line_start = true;
-    for &octet in content {
+    stuff_behind(&[], content)
+}
+
+/// Dot-stuffing of a piece that follows what was sent before.
+pub fn stuff_behind(before: &[u8], piece: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(piece.len());
+    let mut line_start = before.is_empty() || before.ends_with(b"\r\n");
+    let mut last = before.last().copied();
+    for &octet in piece {
         if line_start && octet == b'.' {
             out.push(b'.');
         }
-        line_start = octet == b'\n' && out.last() == Some(&b'\r');
+        line_start = octet == b'\n' && last == Some(b'\r');
+        last = Some(octet);
         out.push(octet);
     }
     out
@@ -360,6 +367,14 @@ mod tests {
             let mut sent = stuff(text.as_bytes());
             sent.extend_from_slice(b".\r\n");
             prop_assert_eq!(content(&sent), Some(text.into_bytes()));
+        }
+
+        #[test]
+        fn pieces_are_stuffed_as_the_whole_is(octets in "[.\r\na]{0,40}", at in 0usize..40) {
+            let octets = octets.as_bytes();
+            let (left, right) = octets.split_at(at.min(octets.len()));
+            let pieces = [stuff(left), stuff_behind(left, right)].concat();
+            prop_assert_eq!(pieces, stuff(octets));
         }
 
         #[test]

@@ -1,13 +1,15 @@
-//! The loop over [`Client::step`] on a socket. Every wait has its deadline (RFC 5321 §4.5.3.2).
+//! The loop over [`Client::step`] on a socket. Every wait has its deadline (RFC 5321 §4.5.3.2), and
+//! what the server says is read while it is written to.
 
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ClientConfig, ProtocolVersion};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -67,18 +69,17 @@ pub(super) async fn converse(
         match client.step() {
             Step::Tell(line) => report.line(&line),
             Step::Send(octets) => {
-                for piece in octets.chunks(PIECE) {
-                    in_time(timeout(SEND_PATIENCE, stream.write(piece)).await)?;
+                let written = stream.write(&octets, &mut buffer, &mut client);
+                match in_time(timeout(SEND_PATIENCE, written).await) {
+                    // It has left, and may have said why.
+                    Err(ConnectionError::Broken(_)) => {
+                        hear(&mut stream, &mut buffer, &mut client, Instant::now()).await?;
+                    }
+                    written => written?,
                 }
                 waiting_since = Instant::now();
             }
-            Step::Receive => {
-                let deadline = waiting_since + patience(client.waiting_for());
-                match in_time(timeout_at(deadline, stream.read(&mut buffer)).await)? {
-                    0 => client.disconnected(),
-                    read => client.receive(buffer.get(..read).unwrap_or_default()),
-                }
-            }
+            Step::Receive => hear(&mut stream, &mut buffer, &mut client, waiting_since).await?,
             Step::StartTls => {
                 stream = stream.into_tls(&target, report).await?;
                 client.tls_established();
@@ -112,6 +113,21 @@ async fn connect(target: &Target) -> Result<Stream, ConnectionError> {
     }
 }
 
+/// Waits for what comes next.
+async fn hear(
+    stream: &mut Stream,
+    buffer: &mut [u8],
+    client: &mut Client,
+    waiting_since: Instant,
+) -> Result<(), ConnectionError> {
+    let deadline = waiting_since + patience(client.waiting_for());
+    match in_time(timeout_at(deadline, stream.read(buffer)).await)? {
+        0 => client.disconnected(),
+        read => client.receive(buffer.get(..read).unwrap_or_default()),
+    }
+    Ok(())
+}
+
 fn in_time<T, E>(result: Result<io::Result<T>, E>) -> Result<T, ConnectionError> {
     match result {
         Ok(Ok(value)) => Ok(value),
@@ -120,6 +136,11 @@ fn in_time<T, E>(result: Result<io::Result<T>, E>) -> Result<T, ConnectionError>
         Ok(Err(error)) => Err(ConnectionError::Broken(error)),
         Err(_) => Err(ConnectionError::TimedOut),
     }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), ConnectionReset | UnexpectedEof)
 }
 
 fn is_tls(error: &io::Error) -> bool {
@@ -140,10 +161,7 @@ impl Stream {
         };
         let connector = TlsConnector::from(Arc::clone(&target.tls_config));
         let handshake = connector.connect(target.name.clone(), stream);
-        let stream = timeout(HANDSHAKE_PATIENCE, handshake)
-            .await
-            .map_err(|_| ConnectionError::TimedOut)?
-            .map_err(ConnectionError::Tls)?;
+        let stream = in_time(timeout(HANDSHAKE_PATIENCE, handshake).await)?;
         report.tls(&description(&stream));
         Ok(Self::Tls(Box::new(stream)))
     }
@@ -158,25 +176,29 @@ impl Stream {
         Ok(AddressLiteral::from(address).to_string())
     }
 
-    /// How many octets came; none at the end. Many servers leave without saying so under TLS.
+    /// How many octets came; none at the end. Many servers leave without saying so under TLS, and a
+    /// reset is an end, too.
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = match self {
             Self::Clear(stream) => stream.read(buffer).await,
             Self::Tls(stream) => stream.read(buffer).await,
         };
         match read {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            Err(error) if is_end(&error) => Ok(0),
             read => read,
         }
     }
 
-    async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+    /// Writes, and hands over what comes meanwhile, as far as the buffer has room for it.
+    async fn write(
+        &mut self,
+        octets: &[u8],
+        buffer: &mut [u8],
+        client: &mut Client,
+    ) -> io::Result<()> {
         match self {
-            Self::Clear(stream) => stream.write_all(octets).await,
-            Self::Tls(stream) => {
-                stream.write_all(octets).await?;
-                stream.flush().await
-            }
+            Self::Clear(stream) => write(stream, octets, buffer, client).await,
+            Self::Tls(stream) => write(stream, octets, buffer, client).await,
         }
     }
 
@@ -189,6 +211,30 @@ impl Stream {
         };
         // A server that does not listen any more has left already.
         let _ = timeout(GOODBYE_PATIENCE, goodbye).await;
+    }
+}
+
+async fn write(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    octets: &[u8],
+    mut buffer: &mut [u8],
+    client: &mut Client,
+) -> io::Result<()> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut writing = pin!(async {
+        writer.write_all(octets).await?;
+        writer.flush().await
+    });
+    loop {
+        tokio::select! {
+            written = &mut writing => return written,
+            read = reader.read(buffer), if !buffer.is_empty() => {
+                // The end, and what went wrong, are met again where nothing is left but to read.
+                let (heard, room) = buffer.split_at_mut(read.unwrap_or(0));
+                client.receive(heard);
+                buffer = if heard.is_empty() { &mut [] } else { room };
+            }
+        }
     }
 }
 
@@ -219,8 +265,7 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(30);
 const REPLY_PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// RFC 5321 §4.5.3.2.6.
 const END_OF_DATA_PATIENCE: Duration = Duration::from_secs(10 * 60);
-/// RFC 5321 §4.5.3.2.5, for each piece.
+/// RFC 5321 §4.5.3.2.5, for each [`Step::Send`].
 const SEND_PATIENCE: Duration = Duration::from_secs(3 * 60);
 const GOODBYE_PATIENCE: Duration = Duration::from_secs(1);
-const PIECE: usize = 64 << 10;
 const BUFFER: usize = 4 << 10;

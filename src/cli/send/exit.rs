@@ -47,7 +47,7 @@ impl Exit {
             Ending::LoginRefused(_) | Ending::Disconnected => Self::TempFail,
             Ending::NotOffered(Missing::StartTls) | Ending::Fault(_) => Self::Protocol,
             Ending::NotOffered(Missing::Auth) => Self::NoPermission,
-            Ending::NotOffered(Missing::SmtpUtf8) => Self::Unavailable,
+            Ending::NotOffered(Missing::SmtpUtf8 | Missing::EightBitMime) => Self::Unavailable,
         }
     }
 
@@ -80,6 +80,8 @@ mod tests {
         assert_eq!(code(&Ending::LoginRefused(reply(454))), 75);
         assert_eq!(code(&Ending::NotOffered(Missing::StartTls)), 76);
         assert_eq!(code(&Ending::NotOffered(Missing::Auth)), 77);
+        assert_eq!(code(&Ending::NotOffered(Missing::SmtpUtf8)), 69);
+        assert_eq!(code(&Ending::NotOffered(Missing::EightBitMime)), 69);
         assert_eq!(code(&Ending::Disconnected), 75);
     }
 

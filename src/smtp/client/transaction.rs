@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::smtp::address::{ForwardPath, Mailbox, ReversePath};
 use crate::smtp::client::extensions::Extensions;
 use crate::smtp::command::Command;
-use crate::smtp::framing::normalise;
+use crate::smtp::framing::{normalise, stuff_behind};
 use crate::smtp::parameter::{BodyType, MailParameters};
 use crate::smtp::reply::Reply;
 
@@ -41,11 +41,17 @@ impl Message {
             .any(|mailbox| !Mailbox::is_ascii(mailbox))
     }
 
+    /// Whether the content is not ASCII (RFC 6152).
+    pub(super) fn needs_eight_bit_mime(&self) -> bool {
+        !self.content.is_ascii()
+    }
+
     fn mail_parameters(&self, extensions: &Extensions) -> MailParameters {
-        let eight_bit = extensions.eight_bit_mime && !self.content.is_ascii();
         MailParameters {
             size: extensions.size.then_some(self.content.len() as u64),
-            body: eight_bit.then_some(BodyType::EightBitMime),
+            body: self
+                .needs_eight_bit_mime()
+                .then_some(BodyType::EightBitMime),
             smtputf8: self.needs_utf8(),
         }
     }
@@ -67,6 +73,8 @@ pub(super) struct Transaction {
     said: usize,
     /// Their replies; the first is that to MAIL.
     replies: Vec<Reply>,
+    /// How many octets of the content were taken by [`Self::next_piece`].
+    taken: usize,
 }
 
 /// How a transaction goes on.
@@ -80,6 +88,13 @@ pub(super) enum Progress {
     Refused(Vec<Answer>),
 }
 
+/// A piece of the mail data, dot-stuffed.
+pub(super) enum Piece {
+    Inner(Vec<u8>),
+    /// With the end of data.
+    Last(Vec<u8>),
+}
+
 impl Transaction {
     pub(super) fn new(message: Message, extensions: &Extensions) -> Self {
         Self {
@@ -88,11 +103,26 @@ impl Transaction {
             group: if extensions.pipelining { GROUP } else { 1 },
             said: 0,
             replies: Vec::new(),
+            taken: 0,
         }
     }
 
-    pub(super) fn content(&self) -> &Bytes {
-        &self.message.content
+    pub(super) fn size(&self) -> usize {
+        self.message.content.len()
+    }
+
+    /// The next piece of the mail data: a second copy of the whole would cost as much as the first.
+    pub(super) fn next_piece(&mut self) -> Piece {
+        let content = &self.message.content;
+        let (before, rest) = content.split_at_checked(self.taken).unwrap_or_default();
+        let piece = rest.get(..PIECE).unwrap_or(rest);
+        self.taken = self.taken.saturating_add(piece.len());
+        let mut octets = stuff_behind(before, piece);
+        if piece.len() < rest.len() {
+            return Piece::Inner(octets);
+        }
+        octets.extend_from_slice(b".\r\n");
+        Piece::Last(octets)
     }
 
     /// Takes the reply to the next of the commands that were said.
@@ -107,7 +137,7 @@ impl Transaction {
         if let Some(refusal) = self.replies.first().filter(|reply| !reply.is_positive()) {
             return Progress::Refused(self.each(|_| refusal.clone()));
         }
-        let commands: Vec<_> = self.paths().skip(self.said).take(self.group).collect();
+        let commands = self.next_paths();
         self.said = self.said.saturating_add(commands.len());
         if !commands.is_empty() {
             Progress::Say(commands)
@@ -123,14 +153,20 @@ impl Transaction {
         self.each(|own| if own.is_positive() { reply } else { own }.clone())
     }
 
-    fn paths(&self) -> impl Iterator<Item = Command> {
+    /// As many of MAIL and RCPT as go out together, behind those that were said.
+    fn next_paths(&self) -> Vec<Command> {
         let Message {
             reverse_path,
             recipients,
             ..
         } = &self.message;
-        let mail = Command::Mail(reverse_path.clone(), self.parameters.clone());
-        std::iter::once(mail).chain(recipients.iter().cloned().map(Command::Rcpt))
+        let mail = || Command::Mail(reverse_path.clone(), self.parameters.clone());
+        let mail = (self.said == 0).then(mail);
+        let recipients = recipients.iter().skip(self.said.saturating_sub(1));
+        let commands = mail
+            .into_iter()
+            .chain(recipients.cloned().map(Command::Rcpt));
+        commands.take(self.group).collect()
     }
 
     fn rcpt_replies(&self) -> impl Iterator<Item = &Reply> {
@@ -154,3 +190,5 @@ impl Transaction {
 /// Replies to pipelined commands must fit the buffers in between: who only writes while the server
 /// only writes too waits forever (RFC 2920 §3.1).
 const GROUP: usize = 50;
+/// Octets of content that go out together.
+const PIECE: usize = 64 << 10;

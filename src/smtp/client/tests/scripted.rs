@@ -269,7 +269,30 @@ fn parameters_are_said_where_they_are_offered_and_needed() {
     let plain = "MAIL FROM:<app@example.com>";
     assert_eq!(mail(all, ".x\n"), format!("{plain} SIZE=4"));
     assert_eq!(mail(all, "é"), format!("{plain} SIZE=4 BODY=8BITMIME"));
-    assert_eq!(mail(PLAIN_EHLO, "é"), plain);
+    assert_eq!(mail(PLAIN_EHLO, "x"), plain);
+}
+
+#[test]
+fn octets_beyond_ascii_need_a_server_that_takes_them() {
+    let umlaut = vec![message(&["a@example.net"], "é")];
+    let outcome = talk(settings(Tls::Off, None), umlaut, &[HI, PLAIN_EHLO]);
+    assert_eq!(
+        outcome.ending,
+        Some(Ending::NotOffered(Missing::EightBitMime))
+    );
+    assert_eq!(outcome.said(), ["EHLO client.example", "QUIT"]);
+}
+
+#[test]
+fn a_refusal_before_the_end_of_the_mail_data_is_taken_and_ends_the_session() {
+    let (ok, early) = ("250 ok\r\n", "354 go\r\n552 5.3.4 no\r\n");
+    let outcome = submit(&[HI, PLAIN_EHLO, ok, ok, ok, early]);
+    assert_eq!(outcome.codes(), [[552, 552]]);
+    assert_eq!(outcome.ending, Some(refused("552 5.3.4 no\r\n")));
+    let outcome = submit(&[HI, PLAIN_EHLO, ok, ok, ok, "354 go\r\n250 ok\r\n"]);
+    assert_eq!(outcome.codes(), [[0_u16; 0]; 0]);
+    let fault = Ending::Fault(Fault::Unexpected(250));
+    assert_eq!(outcome.ending, Some(fault), "nothing was sent yet");
 }
 
 #[test]

@@ -134,33 +134,29 @@ fn a_message_goes_over_starttls_and_login() {
     let mut wire = Wire::new(session::Tls::Offered, positive);
     let one = message(&["ann@example.net", "bob@example.net"], ".a\n\n.\nb");
     let outcome = wire.run(settings(Tls::StartTls, Some(ann())), &[one], &[]);
-    assert_eq!(
-        outcome.dialogue.join("\n"),
+    let offer = |extension| {
+        format!(
+            "S: 250-gateway.example\n\
+             S: 250-PIPELINING\n\
+             S: 250-8BITMIME\n\
+             S: 250-SMTPUTF8\n\
+             S: 250-ENHANCEDSTATUSCODES\n\
+             S: 250-CHUNKING\n\
+             S: 250-SIZE 100000\n\
+             S: 250-LIMITS RCPTMAX=120\n\
+             S: 250-{extension}\n\
+             S: 250 HELP\n"
+        )
+    };
+    let (in_clear, under_tls) = (offer("STARTTLS"), offer("AUTH PLAIN LOGIN"));
+    let expected = format!(
         "S: 220 gateway.example ESMTP smtp-gateway\n\
          C: EHLO client.example\n\
-         S: 250-gateway.example\n\
-         S: 250-PIPELINING\n\
-         S: 250-8BITMIME\n\
-         S: 250-SMTPUTF8\n\
-         S: 250-ENHANCEDSTATUSCODES\n\
-         S: 250-CHUNKING\n\
-         S: 250-SIZE 100000\n\
-         S: 250-LIMITS RCPTMAX=120\n\
-         S: 250-STARTTLS\n\
-         S: 250 HELP\n\
+         {in_clear}\
          C: STARTTLS\n\
          S: 220 2.0.0 Ready to start TLS\n\
          C: EHLO client.example\n\
-         S: 250-gateway.example\n\
-         S: 250-PIPELINING\n\
-         S: 250-8BITMIME\n\
-         S: 250-SMTPUTF8\n\
-         S: 250-ENHANCEDSTATUSCODES\n\
-         S: 250-CHUNKING\n\
-         S: 250-SIZE 100000\n\
-         S: 250-LIMITS RCPTMAX=120\n\
-         S: 250-AUTH PLAIN LOGIN\n\
-         S: 250 HELP\n\
+         {under_tls}\
          C: AUTH PLAIN ***\n\
          S: 235 2.7.0 Authentication successful\n\
          C: MAIL FROM:<app@example.com> SIZE=12\n\
@@ -176,11 +172,22 @@ fn a_message_goes_over_starttls_and_login() {
          C: QUIT\n\
          S: 221 2.0.0 Bye"
     );
+    assert_eq!(outcome.dialogue.join("\n"), expected);
     assert_eq!(outcome.ending, Some(Ending::Quit));
     assert_eq!(outcome.codes(), [[250, 250]]);
     let (envelope, content) = &wire.messages[0];
     assert_eq!(envelope.recipients().len(), 2);
     assert_eq!(&content[..], b".a\r\n\r\n.\r\nb\r\n");
+}
+
+#[test]
+fn a_message_of_several_pieces_arrives_as_it_was() {
+    let mut wire = Wire::new(session::Tls::Established, positive);
+    let content = format!("{}..\r\n", ".x\r\n.\r\n\r\n..\r\n".repeat(7_000));
+    let one = message(&["a@example.net"], &content);
+    let outcome = wire.run(settings(Tls::Established, Some(ann())), &[one], &[]);
+    assert_eq!(outcome.codes(), [[250]]);
+    assert_eq!(wire.messages[0].1, content);
 }
 
 #[test]
