@@ -32,7 +32,7 @@ use crate::smtp::sasl::Credentials;
 use crate::tls::{self, TlsError, TrustAnchors, insecure};
 
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = after_help())]
 pub(super) struct Options {
     /// A message to send as it is (- is standard input); only its line ends are made CRLF. Without
     /// it, a small message is made
@@ -59,12 +59,11 @@ pub(super) struct Options {
     /// else app@example.com
     #[arg(long, value_name = "ADDRESS", value_parser = reverse_path)]
     from: Option<ReversePath>,
-    /// Recipients of the envelope, several times or with commas; default: To, Cc and Bcc of the file
+    /// Recipient of the envelope; several times for several. Default: To, Cc and Bcc of the file
     #[arg(
         long,
         value_name = "ADDRESS",
         value_parser = forward_path,
-        value_delimiter = ',',
         required_unless_present = "file"
     )]
     to: Vec<ForwardPath>,
@@ -77,7 +76,7 @@ pub(super) struct Options {
     /// How often to send it, over one session
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
-    /// Print the last reply only
+    /// Print the reply that decided, and nothing else
     #[arg(short, long)]
     quiet: bool,
 }
@@ -166,12 +165,16 @@ impl SendError {
 pub(super) fn run(options: Options) -> ExitCode {
     let mut report = Report::new(options.count, options.quiet);
     let result = send(options, &mut report);
-    report.end();
-    let exit = result.unwrap_or_else(|error| {
+    let exit = match &result {
+        Ok(exit) => *exit,
+        Err(error) => error.exit(),
+    };
+    let exit = exit.max(report.exit());
+    report.end(exit);
+    if let Err(error) = result {
         tell(&mut io::stderr(), &error.to_string());
-        error.exit()
-    });
-    ExitCode::from(exit.max(report.exit()).code())
+    }
+    ExitCode::from(exit.code())
 }
 
 fn send(options: Options, report: &mut Report) -> Result<Exit, SendError> {
@@ -298,10 +301,9 @@ fn bracketed(text: &str) -> String {
     }
 }
 
-const PASSWORD: &str = "SMTP_PASSWORD";
-/// More than any server takes; a wrong path may well lead to something endless.
-const MAX_FILE: u64 = 256 << 20;
-const AFTER_HELP: &str = "\
+fn after_help() -> String {
+    format!(
+        "\
 The dialogue is printed without credentials and content. With --count, it is that of the first \
 message, and a summary follows.
 
@@ -310,16 +312,15 @@ from the file where --to is not given; a Bcc field stays in what is sent, and it
 work to remove it.
 
 Exit codes:
-   0  every message was accepted for every recipient
-   2  the command line is wrong
-  65  a file has not the content it should have
-  66  a file cannot be read
-  69  a message was refused for good (5yz)
-  75  a message was refused for now (4yz), or there is no connection
-  76  the server does not speak SMTP or TLS as it should, or its certificate is not trusted
-  77  the login was refused, or is needed
+{}
+Example: SMTP_PASSWORD=secret smtp-gateway send --insecure --user app --to ann@example.net",
+        Exit::list()
+    )
+}
 
-Example: SMTP_PASSWORD=secret smtp-gateway send --insecure --user app --to ann@example.net";
+const PASSWORD: &str = "SMTP_PASSWORD";
+/// More than any server takes; a wrong path may well lead to something endless.
+const MAX_FILE: u64 = 256 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -369,6 +370,17 @@ mod tests {
         assert_eq!(mode(&["--server", "[::1]:2465"]), TlsMode::Implicit);
         let given = ["--server", "mail.example:465", "--tls", "starttls"];
         assert_eq!(mode(&given), TlsMode::Starttls);
+    }
+
+    #[test]
+    fn a_recipient_may_have_a_comma_in_quotes() {
+        let to = |text| Arguments::try_parse_from(["gateway", "send", "--to", text]);
+        let Some(Command::Send(options)) = to("\"a,b\"@example.net").unwrap().command else {
+            panic!("it is send");
+        };
+        let (recipient, _) = ForwardPath::take("<\"a,b\"@example.net>").unwrap();
+        assert_eq!(options.to, [recipient]);
+        assert!(to("a@example.net,b@example.net").is_err());
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What the exit code says, in the numbers of sysexits.h.
 
+use clap::ValueEnum;
+
 use crate::smtp::client::{Answer, Ending, Missing};
 use crate::smtp::reply::Reply;
 
 /// From good to bad: of several that hold, the last is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Exit {
     Success,
     TempFail,
@@ -19,17 +21,41 @@ pub(super) enum Exit {
 
 impl Exit {
     pub(super) fn code(self) -> u8 {
+        self.row().0
+    }
+
+    /// A line for each code, for the help.
+    pub(super) fn list() -> String {
+        let mut rows: Vec<_> = Self::value_variants()
+            .iter()
+            .map(|exit| exit.row())
+            .collect();
+        rows.sort_unstable();
+        let line = |(code, meaning)| format!("{code:>4}  {meaning}\n");
+        rows.into_iter().map(line).collect()
+    }
+
+    fn row(self) -> (u8, &'static str) {
         match self {
-            Self::Success => 0,
+            Self::Success => (0, "every message was accepted for every recipient"),
             // clap's own, not that of sysexits.h.
-            Self::Usage => 2,
-            Self::DataError => 65,
-            Self::NoInput => 66,
-            Self::Unavailable => 69,
-            Self::OsError => 71,
-            Self::TempFail => 75,
-            Self::Protocol => 76,
-            Self::NoPermission => 77,
+            Self::Usage => (2, "the command line is wrong"),
+            Self::DataError => (65, "a file has not the content it should have"),
+            Self::NoInput => (66, "a file cannot be read"),
+            Self::Unavailable => (
+                69,
+                "a message was refused for good (5yz), or needs what the server does not offer",
+            ),
+            Self::OsError => (71, "the system does not let the command start"),
+            Self::TempFail => (
+                75,
+                "a message was refused for now (4yz), or there is no connection",
+            ),
+            Self::Protocol => (
+                76,
+                "the server does not speak SMTP or TLS as it should, or its certificate is not trusted",
+            ),
+            Self::NoPermission => (77, "the login was refused, or is needed"),
         }
     }
 
@@ -51,7 +77,7 @@ impl Exit {
         }
     }
 
-    fn of_reply(reply: &Reply) -> Self {
+    pub(super) fn of_reply(reply: &Reply) -> Self {
         match reply.code() {
             ..400 => Self::Success,
             400..500 => Self::TempFail,

@@ -28,10 +28,23 @@ struct Tally {
     /// Refused for one of them at least.
     refused: u32,
     exit: Option<Exit>,
-    last_reply: Option<Reply>,
+    /// The reply that led to this exit, the last of several.
+    decisive: Option<Reply>,
     last_refusal: Option<Reply>,
     /// Why the session ended, where no reply says it.
     fault: Option<String>,
+}
+
+impl Tally {
+    fn take(&mut self, exit: Exit, reply: &Reply) {
+        if self.exit <= Some(exit) {
+            self.exit = Some(exit);
+            self.decisive = Some(reply.clone());
+        }
+        if !reply.is_positive() {
+            self.last_refusal = Some(reply.clone());
+        }
+    }
 }
 
 impl Report {
@@ -62,17 +75,12 @@ impl Report {
 
     pub(super) fn settled(&mut self, answers: &[Answer]) {
         let tally = &mut self.tally;
-        let exit = Exit::of_answers(answers);
-        tally.exit = tally.exit.max(Some(exit));
-        match exit {
+        match Exit::of_answers(answers) {
             Exit::Success => tally.sent = tally.sent.saturating_add(1),
             _ => tally.refused = tally.refused.saturating_add(1),
         }
         for Answer { reply, .. } in answers {
-            tally.last_reply = Some(reply.clone());
-            if !reply.is_positive() {
-                tally.last_refusal = Some(reply.clone());
-            }
+            tally.take(Exit::of_reply(reply), reply);
         }
         if self.shows_progress && self.progress_told.elapsed() >= PROGRESS_INTERVAL {
             self.progress_told = Instant::now();
@@ -84,18 +92,18 @@ impl Report {
 
     /// Takes the end of the session, and gives its exit code.
     pub(super) fn ended(&mut self, ending: &Ending) -> Exit {
+        let exit = Exit::of_ending(ending);
         self.tally.fault = match ending {
             Ending::Quit => None,
             Ending::Refused(reply) | Ending::LoginRefused(reply) => {
-                self.tally.last_reply = Some(reply.clone());
-                self.tally.last_refusal = Some(reply.clone());
+                self.tally.take(exit, reply);
                 None
             }
             Ending::NotOffered(missing) => Some(format!("the server does not offer {missing}")),
             Ending::Fault(fault) => Some(format!("the server does not speak SMTP: {fault}")),
             Ending::Disconnected => Some("the server closed the connection".to_owned()),
         };
-        Exit::of_ending(ending)
+        exit
     }
 
     /// The worst of what became of the messages.
@@ -103,25 +111,25 @@ impl Report {
         self.tally.exit.unwrap_or(Exit::Success)
     }
 
-    /// Tells what comes last: a fault, the reply where nothing else was told, the summary where there
-    /// were several messages.
-    pub(super) fn end(&self) {
+    /// Tells what comes last: a fault, the reply that led to this exit where nothing else was told, the
+    /// summary where there were several messages.
+    pub(super) fn end(&self, exit: Exit) {
         if self.shows_progress {
             tell(&mut io::stderr(), "");
         }
         let Tally {
             sent,
             refused,
-            last_reply,
+            exit: exit_of_replies,
+            decisive,
             last_refusal,
             fault,
-            ..
         } = &self.tally;
         if let Some(fault) = fault {
             tell(&mut io::stderr(), fault);
         }
         if self.quiet {
-            if let Some(reply) = last_reply {
+            if let (Some(reply), true) = (decisive, *exit_of_replies == Some(exit)) {
                 tell(&mut io::stdout(), &text(reply));
             }
         } else if self.count > 1 {
