@@ -2,6 +2,7 @@
 //!
 //! All but the recipient is made once; a call costs its address and a share of the pieces.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use serde::Serialize;
@@ -191,13 +192,11 @@ fn tracking(config: &Config, wishes: &Wishes) -> Tracking {
 
 /// Those of the settings and of the message, each once.
 fn tags<'a>(config: &'a Config, wishes: &'a Wishes) -> Vec<&'a str> {
-    let mut tags: Vec<&str> = Vec::new();
-    for tag in config.tags.iter().chain(&wishes.tags) {
-        if !tags.contains(&tag.as_str()) {
-            tags.push(tag);
-        }
-    }
-    tags
+    let mut seen = HashSet::new();
+    let tags = config.tags.iter().chain(&wishes.tags);
+    tags.map(String::as_str)
+        .filter(|tag| seen.insert(*tag))
+        .collect()
 }
 
 /// The API takes no empty subject and no message without text.

@@ -236,7 +236,10 @@ fn what_cannot_be_carried_is_refused_with_the_reason() {
             "application/zip",
         ),
         ("X-MC-Template: t\r\n\r\nx".to_owned(), "X-MC-Template"),
-        ("X-List-Id: nine\r\n\r\nx".to_owned(), "X-List-Id"),
+        (
+            format!("X-Tags: {}\r\n\r\nx", "a,".repeat(200_000)),
+            "X-Tags",
+        ),
     ] {
         let Err(Unsendable::CannotCarry(reason)) = sent(&text, |_| {}) else {
             panic!("{text} was taken");

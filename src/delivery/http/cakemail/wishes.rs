@@ -1,4 +1,7 @@
 //! Header fields of Cakemail's own SMTP service: what a message asks for. They never leave.
+//!
+//! Other programs use some of these names too. What cannot be understood is not Cakemail's, and
+//! nobody misses it in the message: it asks for nothing.
 
 use std::num::NonZeroU64;
 
@@ -6,7 +9,8 @@ use crate::delivery::http::cakemail::EmailType;
 use crate::delivery::http::provider::Unsendable;
 use crate::message::email::HeaderField;
 
-/// What a message asks for itself. Of a field that comes twice the first counts; tags add up.
+/// What a message asks for itself. Of a field that comes twice the first counts that can be
+/// understood; tags add up.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wishes {
     pub(super) sender_id: Option<String>,
@@ -21,8 +25,7 @@ pub(super) struct Wishes {
 
 impl Wishes {
     /// # Errors
-    /// [`Unsendable::CannotCarry`], naming the field that cannot be understood. An empty one asks for
-    /// nothing.
+    /// [`Unsendable::CannotCarry`] for more tags than anyone needs.
     pub(super) fn read(fields: &[HeaderField]) -> Result<Self, Unsendable> {
         let mut wishes = Self::default();
         for field in fields {
@@ -35,35 +38,21 @@ impl Wishes {
     }
 
     fn take(&mut self, field: &HeaderField, value: &str) -> Result<(), Unsendable> {
-        let expected = |what: &str| {
-            let reason = format!("{}: expected {what}", field.name);
-            Unsendable::CannotCarry(reason)
-        };
-        let number = || value.parse().map_err(|_| expected("a positive number"));
-        let truth = || truth(value).ok_or_else(|| expected("true or false"));
         match field.name.to_ascii_lowercase().as_str() {
-            "x-sender-id" => {
-                self.sender_id.get_or_insert_with(|| value.to_owned());
-            }
-            "x-account-id" => first(&mut self.account_id, number()?),
-            "x-list-id" => first(&mut self.list_id, number()?),
-            "x-email-api-type" => first(
-                &mut self.kind,
-                kind(value).ok_or_else(|| expected("transactional or marketing"))?,
-            ),
-            "x-track-opens" => first(&mut self.opens, truth()?),
-            "x-track-clicks-html" => first(&mut self.clicks_html, truth()?),
-            "x-track-clicks-text" => first(&mut self.clicks_text, truth()?),
+            "x-sender-id" => first(&mut self.sender_id, Some(value.to_owned())),
+            "x-account-id" => first(&mut self.account_id, value.parse().ok()),
+            "x-list-id" => first(&mut self.list_id, value.parse().ok()),
+            "x-email-api-type" => first(&mut self.kind, kind(value)),
+            "x-track-opens" => first(&mut self.opens, truth(value)),
+            "x-track-clicks-html" => first(&mut self.clicks_html, truth(value)),
+            "x-track-clicks-text" => first(&mut self.clicks_text, truth(value)),
             "x-tags" => {
-                for tag in value
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|tag| !tag.is_empty())
-                {
-                    if !is_tag(tag) {
-                        return Err(expected("tags of letters, digits, - and _"));
+                for tag in value.split(',').filter_map(fitted_tag) {
+                    if self.tags.len() == MAX_TAGS {
+                        let reason = format!("{}: expected at most {MAX_TAGS} tags", field.name);
+                        return Err(Unsendable::CannotCarry(reason));
                     }
-                    self.tags.push(tag.to_owned());
+                    self.tags.push(tag);
                 }
             }
             _ => {}
@@ -80,11 +69,28 @@ pub(super) fn is_own(name: &str) -> bool {
 /// The API's pattern of a tag.
 pub(super) fn is_tag(tag: &str) -> bool {
     let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"-_".contains(&octet);
-    (1..=255).contains(&tag.len()) && tag.bytes().all(fits)
+    (1..=MAX_TAG).contains(&tag.len()) && tag.bytes().all(fits)
 }
 
-fn first<T>(wish: &mut Option<T>, value: T) {
-    wish.get_or_insert(value);
+/// A tag in the API's letters: hyphens for blanks, and nothing for other characters.
+fn fitted_tag(tag: &str) -> Option<String> {
+    let letter = |c: char| match c {
+        ' ' | '\t' => Some('-'),
+        c => (c.is_ascii_alphanumeric() || "-_".contains(c)).then_some(c),
+    };
+    let fitted: String = tag
+        .trim()
+        .chars()
+        .filter_map(letter)
+        .take(MAX_TAG)
+        .collect();
+    is_tag(&fitted).then_some(fitted)
+}
+
+fn first<T>(wish: &mut Option<T>, value: Option<T>) {
+    if wish.is_none() {
+        *wish = value;
+    }
 }
 
 fn kind(value: &str) -> Option<EmailType> {
@@ -97,8 +103,8 @@ fn kind(value: &str) -> Option<EmailType> {
 
 fn truth(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" => Some(true),
-        "false" | "0" | "no" => Some(false),
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
         _ => None,
     }
 }
@@ -119,6 +125,11 @@ const OWN: [&str; 12] = [
     "x-sender-envelope-from",
     "x-original-return-path",
 ];
+
+/// The API's bound on the length of a tag.
+const MAX_TAG: usize = 255;
+/// Of one message; no report shows nearly as many.
+const MAX_TAGS: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -164,25 +175,49 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_that_cannot_be_understood_names_its_field() {
-        let long = "a".repeat(256);
+    fn what_cannot_be_understood_asks_for_nothing() {
         for (name, value) in [
-            ("X-List-Id", "nine"),
+            ("X-List-Id", "<users.lists.example.org>"),
             ("X-List-Id", "0"),
             ("X-Account-Id", "-1"),
             ("X-Email-Api-Type", "newsletter"),
             ("X-Track-Opens", "perhaps"),
-            ("X-Tags", "two words"),
-            ("X-Tags", "é"),
-            ("X-Tags", &long),
+            ("X-Tags", "é, ,"),
         ] {
-            let Err(Unsendable::CannotCarry(reason)) = read(&[(name, value)]) else {
-                panic!("{name}: {value} was understood");
+            assert_eq!(read(&[(name, value)]), Ok(Wishes::default()), "{name}");
+        }
+        let wishes = read(&[("X-List-Id", "<users>"), ("X-List-Id", "9")]).unwrap();
+        assert_eq!(wishes.list_id, NonZeroU64::new(9));
+    }
+
+    #[test]
+    fn switches_are_read_as_people_write_them() {
+        for (value, truth) in [("on", true), ("Off", false), ("yes", true), ("0", false)] {
+            let wishes = read(&[("X-Track-Opens", value)]).unwrap();
+            assert_eq!(wishes.opens, Some(truth), "{value}");
+        }
+    }
+
+    #[test]
+    fn tags_are_made_to_fit() {
+        let long = "a".repeat(300);
+        let wishes = read(&[("X-Tags", "urgent, follow up,café!"), ("X-Tags", &long)]).unwrap();
+        let cut = "a".repeat(255);
+        assert_eq!(wishes.tags, ["urgent", "follow-up", "caf", &cut]);
+    }
+
+    #[test]
+    fn more_tags_than_anyone_needs_are_refused() {
+        let tags = |count| vec!["a"; count].join(",");
+        assert!(read(&[("X-Tags", &tags(MAX_TAGS))]).is_ok());
+        for fields in [
+            &[("X-Tags", tags(MAX_TAGS + 1).as_str())][..],
+            &[("X-Tags", &tags(MAX_TAGS)), ("X-Tags", "b")],
+        ] {
+            let Err(Unsendable::CannotCarry(reason)) = read(fields) else {
+                panic!("all tags were taken");
             };
-            assert!(
-                reason.starts_with(&format!("{name}: expected ")),
-                "{reason}"
-            );
+            assert_eq!(reason, "X-Tags: expected at most 100 tags");
         }
     }
 }
