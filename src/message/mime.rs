@@ -28,23 +28,38 @@ pub fn read(content: &Content, structure: &Structure) -> Email {
         return Email::default();
     };
     let mut email = fields::read(octets, &root.header);
-    let (text, html) = forms_of_one_body(
+    let (text_at, html_at) = forms_of_one_body(
         parts,
         find_body(octets, parts, "text/plain"),
         find_body(octets, parts, "text/html"),
     );
-    let text_of = |index: usize| Some(leaf_text(octets, parts.get(index)?));
-    email.text = text.and_then(text_of);
-    email.html = html.and_then(text_of);
+    let text_of = |index: usize| Some(text(octets, parts.get(index)?));
+    email.text = text_at.and_then(text_of);
+    email.html = html_at.and_then(text_of);
 
     let others = parts
         .iter()
         .enumerate()
-        .filter(|(index, part)| !part.is_multipart && ![text, html].contains(&Some(*index)))
+        .filter(|(index, part)| !part.is_multipart && ![text_at, html_at].contains(&Some(*index)))
         .map(|(_, part)| part);
     let html = email.html.as_deref().unwrap_or_default();
     email.attachments = attachments::read(octets, parts, others, html);
     email
+}
+
+/// The content of a text part as text with LF line ends.
+pub fn text(octets: &[u8], part: &Part) -> String {
+    let label = part
+        .header
+        .value(octets, "Content-Type")
+        .and_then(|value| MimeField::parse(value).parameter("charset"));
+    let body = octets.get(part.body.clone()).unwrap_or_default();
+    let decoded = match part.encoding {
+        TransferEncoding::Identity => Cow::Borrowed(body),
+        encoding => Cow::Owned(transfer::decode(body, encoding)),
+    };
+    let text = charset::decode(&decoded, label.as_deref());
+    with_lf(text)
 }
 
 /// Text and HTML are two forms of one body inside a multipart/alternative only. Elsewhere the second
@@ -135,21 +150,6 @@ fn root_of_related(octets: &[u8], parts: &[Part], related: usize) -> Option<usiz
         child = candidate.next;
     }
     Some(first)
-}
-
-/// The content of a text part as text with LF line ends.
-fn leaf_text(octets: &[u8], part: &Part) -> String {
-    let label = part
-        .header
-        .value(octets, "Content-Type")
-        .and_then(|value| MimeField::parse(value).parameter("charset"));
-    let body = octets.get(part.body.clone()).unwrap_or_default();
-    let decoded = match part.encoding {
-        TransferEncoding::Identity => Cow::Borrowed(body),
-        encoding => Cow::Owned(transfer::decode(body, encoding)),
-    };
-    let text = charset::decode(&decoded, label.as_deref());
-    with_lf(text)
 }
 
 /// LF line ends, and no NUL: many JSON readers and databases cannot hold one in a text.

@@ -9,6 +9,7 @@ mod attachments;
 mod form;
 mod header_fields;
 mod inline_images;
+mod texts;
 mod wishes;
 
 use std::num::NonZeroU64;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::delivery::Outgoing;
 use crate::delivery::http::cakemail::attachments::{self, File};
 use crate::delivery::http::cakemail::inline_images::{Html, Part};
+use crate::delivery::http::cakemail::texts::Texts;
 use crate::delivery::http::cakemail::wishes::Wishes;
 use crate::delivery::http::cakemail::{Config, TextAndHtml, Tracking, header_fields};
 use crate::delivery::http::provider::Unsendable;
@@ -46,14 +47,15 @@ impl Form {
             id: id.ok_or_else(|| Unsendable::Sender("the message names no sender".to_owned()))?,
             name: email.from.first().and_then(|from| from.name.as_deref()),
         };
-        let html = email.html.as_deref().filter(|html| !html.is_empty());
+        let texts = Texts::of(outgoing);
         let images = config.inline_images;
+        let html = texts.html.as_deref();
         let html = html
             .map(|html| Html::new(html, email, &outgoing.content, images))
             .transpose()?;
         let shown = |index: &usize| {
             let html = html.as_ref();
-            html.is_some_and(|html| html.embedded.contains(index))
+            texts.taken.contains(index) || html.is_some_and(|html| html.embedded.contains(index))
         };
         let files = email.attachments.iter().enumerate();
         let files = files
@@ -64,7 +66,8 @@ impl Form {
         let mut writer = JsonWriter::default();
         writer.optional("list_id", wishes.list_id.or(config.list_id));
         writer.member("sender", &sender);
-        let text = write_content(&mut writer, config, wishes, email, html.as_ref());
+        let text = texts.text.as_deref();
+        let text = write_content(&mut writer, config, wishes, email, text, html.as_ref());
         writer.member("additional_headers", &header_fields::additional(email)?);
         writer.member("tracking", &tracking(config, wishes));
         let tags = tags(config, wishes);
@@ -115,6 +118,7 @@ fn write_content(
     config: &Config,
     wishes: &Wishes,
     email: &Email,
+    text: Option<&str>,
     html: Option<&Html<'_>>,
 ) -> Option<Range<usize>> {
     writer.key("content");
@@ -122,7 +126,6 @@ fn write_content(
     writer.member("type", &wishes.kind.unwrap_or(config.kind));
     let subject = email.subject.as_deref().filter(|text| !text.is_empty());
     writer.member("subject", &subject.unwrap_or(NO_SUBJECT));
-    let text = email.text.as_deref().filter(|text| !text.is_empty());
     let besides = match html {
         None => {
             writer.member("text", &text.unwrap_or(NO_TEXT));

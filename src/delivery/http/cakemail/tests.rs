@@ -195,6 +195,91 @@ fn what_the_api_does_not_take_empty_is_filled() {
 }
 
 #[test]
+fn further_texts_go_behind_the_first() {
+    let footer = "Content-Type: text/plain; charset=iso-8859-1\r\n\
+                  Content-Transfer-Encoding: quoted-printable\r\n\
+                  Content-Disposition: inline\r\n\r\n-- =\r\n\r\na <b> & caf=E9";
+    let added = "<p style=\"white-space:pre-wrap\">-- \na &lt;b&gt; &amp; café</p>";
+    let both = multipart("alternative", &[PLAIN, HTML]).replace("boundary=b", "boundary=a");
+    let both = both.replace("--b", "--a").replace("Subject: s\r\n", "");
+    let jpeg = "Content-Type: image/jpeg\r\nContent-Disposition: inline; filename=a.jpg\r\n\r\nJ";
+    let html = "<img src=\"cid:1@x\">";
+    let disclaimer = "Content-Type: text/html\r\n\r\n<i>no</i>";
+    for (parts, text, expected) in [
+        (&[PLAIN, footer][..], Some("plain\n-- \na <b> & café"), None),
+        (
+            &[PLAIN, jpeg, footer],
+            Some("plain\n-- \na <b> & café"),
+            None,
+        ),
+        (&[HTML, footer], None, Some(format!("{html}{added}"))),
+        (
+            &[&both, footer],
+            Some("plain\n-- \na <b> & café"),
+            Some(format!("{html}{added}")),
+        ),
+        (
+            &[HTML, disclaimer],
+            None,
+            Some(format!("{html}\n<i>no</i>")),
+        ),
+        (
+            &[&both, disclaimer],
+            None,
+            Some(format!("{html}\n<i>no</i>")),
+        ),
+        (
+            &[PLAIN, disclaimer, footer],
+            None,
+            Some(format!(
+                "<p style=\"white-space:pre-wrap\">plain</p><i>no</i>{added}"
+            )),
+        ),
+    ] {
+        let content = sent(&multipart("mixed", parts), |_| {}).unwrap()["content"].clone();
+        assert_eq!(content["text"].as_str(), text, "{parts:?}");
+        assert_eq!(content["html"].as_str(), expected.as_deref(), "{parts:?}");
+    }
+}
+
+#[test]
+fn html_cut_in_two_is_still_one_of_two_forms() {
+    let cut = multipart(
+        "mixed",
+        &[HTML, PDF, "Content-Type: text/html\r\n\r\n<p>two</p>"],
+    );
+    let cut = cut.replace("Subject: s\r\n", "");
+    let whole = multipart("alternative", &[PLAIN, "@"]).replace("boundary=b", "boundary=a");
+    let whole = whole.replace("--b", "--a").replace('@', &cut);
+    let email = sent(&whole, |_| {}).unwrap();
+    assert_eq!(email["content"]["text"], "plain");
+    assert_eq!(
+        email["content"]["html"],
+        "<img src=\"cid:1@x\">\n<p>two</p>"
+    );
+    assert_eq!(email["attachment"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_text_that_is_a_file_is_no_further_text() {
+    let inner = multipart("mixed", &[PLAIN]).replace("--b", "--a");
+    let inner = inner
+        .replace("boundary=b", "boundary=a")
+        .replace("Subject: s", "Content-Disposition: attachment");
+    for file in [
+        "Content-Disposition: attachment\r\n\r\nx",
+        "Content-Type: text/plain; name=a.txt\r\n\r\nx",
+        "Content-Type: text/html\r\nContent-Disposition: inline; filename=a.html\r\n\r\nx",
+        &inner,
+    ] {
+        let refused = sent(&multipart("mixed", &[PLAIN, file]), |_| {});
+        assert!(matches!(refused, Err(Unsendable::CannotCarry(_))), "{file}");
+    }
+    let forms = multipart("alternative", &[PLAIN, HTML, PLAIN]);
+    assert!(sent(&forms, |_| {}).is_err());
+}
+
+#[test]
 fn attachments_go_along_under_names_that_fit() {
     let found = sent(&multipart("mixed", &[PLAIN, PDF, PDF]), |_| {}).unwrap();
     let file = |name: &str| json!({"filename": name, "type": "pdf", "content": "JVBERi0="});
