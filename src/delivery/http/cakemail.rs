@@ -91,7 +91,8 @@ pub enum TextAndHtml {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InlineImages {
-    /// They are files like others, and the HTML shows a gap.
+    /// They are files like others, and the HTML shows a gap. Those of a type that the API does not
+    /// take, such as GIF, are put into the HTML.
     Attach,
     /// They are put into the HTML as `data:` URLs.
     Data,

@@ -37,6 +37,11 @@ pub(super) fn files<'a>(
     wanted.map(file).collect()
 }
 
+/// Whether the API has a type for it.
+pub(super) fn takes(attachment: &Attachment) -> bool {
+    stem_and_kind(attachment).is_ok()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Csv,

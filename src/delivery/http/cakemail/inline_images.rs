@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::delivery::http::cakemail::InlineImages;
+use crate::delivery::http::cakemail::{InlineImages, attachments};
 use crate::delivery::http::provider::Unsendable;
 use crate::message::base64_form::Base64Form;
 use crate::message::content::Content;
@@ -35,15 +35,13 @@ impl<'a> Html<'a> {
         content: &Content,
         policy: InlineImages,
     ) -> Result<Self, Unsendable> {
-        let images = match policy {
-            InlineImages::Attach => HashMap::new(),
-            InlineImages::Data | InlineImages::Refuse => images(&email.attachments),
-        };
+        let images = images(&email.attachments, policy);
         let mut whole = Self {
             parts: Vec::new(),
             embedded: BTreeSet::new(),
         };
-        let (mut at, mut count, mut octets) = (0, 0, 0_u64);
+        let mut forms: HashMap<usize, Base64Form> = HashMap::new();
+        let (mut at, mut count, mut repeated) = (0, 0, 0_u64);
         for found in references(html).take_while(|_| !images.is_empty()) {
             let Some((index, image)) = images.get(found.content_id.as_str()) else {
                 continue;
@@ -51,11 +49,15 @@ impl<'a> Html<'a> {
             if policy == InlineImages::Refuse {
                 return Err(cannot("its HTML shows images of its own"));
             }
-            let slice = content.slice(image.body.clone());
-            let content = Base64Form::of_part(slice, image.encoding);
+            let form = forms.entry(*index).or_insert_with(|| {
+                let slice = content.slice(image.body.clone());
+                Base64Form::of_part(slice, image.encoding)
+            });
             count += 1;
-            octets = octets.saturating_add(content.len());
-            if count > MAX_IMAGES || octets > MAX_OCTETS {
+            if !whole.embedded.insert(*index) {
+                repeated = repeated.saturating_add(form.len());
+            }
+            if count > MAX_IMAGES || repeated > MAX_REPEATED {
                 return Err(cannot("its HTML shows its images too often"));
             }
             let before = html.get(at..found.range.start).unwrap_or_default();
@@ -63,9 +65,8 @@ impl<'a> Html<'a> {
             whole.parts.push(Part::Text(before));
             whole.parts.push(Part::Image {
                 media_type: &image.media_type,
-                content,
+                content: form.clone(),
             });
-            whole.embedded.insert(*index);
         }
         let rest = html.get(at..).unwrap_or_default();
         whole.parts.push(Part::Text(rest));
@@ -73,12 +74,14 @@ impl<'a> Html<'a> {
     }
 }
 
-/// The images that HTML can show, by their ids; of two with one id the first.
-fn images(attachments: &[Attachment]) -> HashMap<&str, (usize, &Attachment)> {
+/// The images that are not to be files and that HTML can show, by their ids; of two with one id the
+/// first.
+fn images(attachments: &[Attachment], policy: InlineImages) -> HashMap<&str, (usize, &Attachment)> {
     let mut images = HashMap::new();
     for (index, attachment) in attachments.iter().enumerate() {
         if let Some(id) = &attachment.content_id
             && is_image(&attachment.media_type)
+            && (policy != InlineImages::Attach || !attachments::takes(attachment))
         {
             images.entry(id.as_str()).or_insert((index, attachment));
         }
@@ -100,7 +103,8 @@ fn cannot(reason: &str) -> Unsendable {
 
 /// No newsletter shows nearly as many.
 const MAX_IMAGES: usize = 1000;
-const MAX_OCTETS: u64 = 64 << 20;
+/// Octets of base64 beyond that of each image once: a bullet or a line may be shown often.
+const MAX_REPEATED: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -159,6 +163,34 @@ mod tests {
         let odd = "<img src='cid:odd@x'>";
         let (shown, _) = html(odd, InlineImages::Data).unwrap();
         assert_eq!(shown, odd);
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_a_file_is_put_into_the_html() {
+        let page = "<img src='cid:pic@x'><img src='cid:other@x'>";
+        let (shown, embedded) = html(page, InlineImages::Attach).unwrap();
+        let expected = "<img src='cid:pic@x'><img src='[image/gif, 8 octets]'>";
+        assert_eq!((shown.as_str(), embedded), (expected, vec![1]));
+    }
+
+    #[test]
+    fn a_large_image_is_not_repeated_without_bound() {
+        let email = Email {
+            attachments: vec![Attachment {
+                body: 0..300_000,
+                ..image("pic@x", "image/png")
+            }],
+            ..Email::default()
+        };
+        let content = Content::new(vec![b'x'; 300_000]);
+        let page = |times| "cid:pic@x ".repeat(times);
+        let made = |times| {
+            let page = page(times);
+            Html::new(&page, &email, &content, InlineImages::Data).is_ok()
+        };
+        // 400,000 octets of base64 each; the first is free.
+        assert!(made(3));
+        assert!(!made(4));
     }
 
     #[test]

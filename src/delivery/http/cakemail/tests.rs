@@ -311,6 +311,18 @@ fn images_of_the_html_are_files_or_data_or_refused() {
 }
 
 #[test]
+fn a_gif_of_the_html_is_put_into_it() {
+    let gif = "Content-Type: image/gif; name=image001.gif\r\nContent-ID: <1@x>\r\n\
+               Content-Disposition: inline\r\n\r\nGIF";
+    let email = sent(&multipart("related", &[HTML, gif]), |_| {}).unwrap();
+    let html = "<img src=\"data:image/gif;base64,R0lG\">";
+    assert_eq!(email["content"]["html"], html);
+    assert_eq!(email.get("attachment"), None);
+    let unseen = multipart("related", &[HTML, &gif.replace("1@x", "2@x")]);
+    assert!(sent(&unseen, |_| {}).is_err());
+}
+
+#[test]
 fn what_cannot_be_carried_is_refused_with_the_reason() {
     for (text, told) in [
         (multipart("signed", &[PLAIN, PDF]), "signed"),
