@@ -86,7 +86,7 @@ const PREFIXES: [&str; 7] = [
 ];
 const NAMES: [&str; 3] = ["x-smtpapi", "x-msys-api", "resend-idempotency-key"];
 /// What changes the content, the recipients or the time.
-const CHANGING: [&str; 10] = [
+const CHANGING: [&str; 12] = [
     "x-mc-mergevars",
     "x-mc-template",
     "x-mc-bccaddress",
@@ -94,22 +94,25 @@ const CHANGING: [&str; 10] = [
     "x-mailgun-recipient-variables",
     "x-mailgun-template-",
     "x-mailgun-deliver-by",
+    "x-mailgun-delivery-time-optimize-period",
+    "x-mailgun-time-zone-localize",
     "x-mailgun-drop-message",
     "x-mj-template",
     "x-mj-vars",
 ];
 /// Members of X-SMTPAPI that do, as JSON pointers without the first slash.
-const SENDGRID: [&str; 8] = [
+const SENDGRID: [&str; 9] = [
     "to",
     "sub",
     "section",
     "send_at",
     "send_each_at",
+    "filters/template/settings/enable",
     "filters/templates/settings/enable",
     "filters/footer/settings/enable",
     "filters/bcc/settings/enable",
 ];
-const SPARKPOST: [&str; 3] = ["cc", "bcc", "archive"];
+const SPARKPOST: [&str; 4] = ["cc", "bcc", "archive", "options/sandbox"];
 
 #[cfg(test)]
 mod tests {
@@ -140,6 +143,7 @@ mod tests {
             ("X-SES-CONFIGURATION-SET", "a"),
             ("X-PM-Metadata-order", "7"),
             ("X-MSYS-API", r#"{"tags":["a"]}"#),
+            ("X-MSYS-API", r#"{"options":{"sandbox":false}}"#),
             ("X-Mailin-Tag", "a"),
             ("Resend-Idempotency-Key", "a"),
         ] {
@@ -160,6 +164,26 @@ mod tests {
                 "X-SMTPAPI",
                 r#"{"filters":{"templates":{"settings":{"enable":1}}}}"#,
                 "X-SMTPAPI (filters/templates/settings/enable)",
+            ),
+            (
+                "X-SMTPAPI",
+                r#"{"filters":{"template":{"settings":{"enable":1}}}}"#,
+                "X-SMTPAPI (filters/template/settings/enable)",
+            ),
+            (
+                "X-MSYS-API",
+                r#"{"options":{"sandbox":true}}"#,
+                "X-MSYS-API (options/sandbox)",
+            ),
+            (
+                "X-Mailgun-Delivery-Time-Optimize-Period",
+                "24h",
+                "X-Mailgun-Delivery-Time-Optimize-Period",
+            ),
+            (
+                "X-Mailgun-Time-Zone-Localize",
+                "09:00",
+                "X-Mailgun-Time-Zone-Localize",
             ),
             ("X-SMTPAPI", "{", "X-SMTPAPI (not JSON)"),
             ("X-MSYS-API", r#"{"bcc":["a@b.c"]}"#, "X-MSYS-API (bcc)"),
