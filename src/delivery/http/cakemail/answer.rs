@@ -39,19 +39,25 @@ pub(super) fn to_senders(response: &Response) -> Result<SenderPage, Answer> {
     })
 }
 
-/// Whether the API refuses a message for having a text and HTML: some of its descriptions allow one
-/// of them only.
+/// Whether the API refuses a message for having a text and HTML, and for nothing else: some of its
+/// descriptions allow one of them only.
 pub(super) fn is_about_the_texts(response: &Response) -> bool {
     let body: Option<Value> = serde_json::from_slice(&response.body).ok();
-    let details = body
-        .as_ref()
-        .and_then(|body| body.get("detail")?.as_array());
-    let mut places = details.into_iter().flatten().map(place);
+    let detail = body.as_ref().and_then(|body| body.get("detail"));
+    let is_theirs = |entry: &Value| {
+        let place = place(entry);
+        let place = place.as_slice();
+        matches!(place, [.., "content"] | [.., "content", "html" | "text"])
+    };
     matches!(response.status, 400 | 422)
-        && places.any(|place| {
-            let place = place.as_slice();
-            matches!(place, [.., "content"] | [.., "content", "html" | "text"])
-        })
+        && match detail {
+            Some(Value::Array(list)) => !list.is_empty() && list.iter().all(is_theirs),
+            Some(Value::String(text)) => {
+                let text = text.to_ascii_lowercase();
+                text.contains("html") && text.contains("text")
+            }
+            _ => false,
+        }
 }
 
 /// What an answer that is no success means.
@@ -311,7 +317,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_texts_is_told_by_its_place() {
+    fn a_refusal_of_the_texts_is_told_by_its_place_or_its_words() {
+        let found = |status, detail: &str| {
+            let body = format!(r#"{{"detail":{detail}}}"#).into_bytes();
+            is_about_the_texts(&Response { status, body })
+        };
         for (status, place, expected) in [
             (400, r#"["content"]"#, true),
             (422, r#"["body","content"]"#, true),
@@ -320,13 +330,18 @@ mod tests {
             (400, r#"["body","email"]"#, false),
             (500, r#"["content"]"#, false),
         ] {
-            let body = format!(r#"{{"detail":[{{"loc":{place},"msg":"no"}}]}}"#);
-            let body = body.into_bytes();
-            assert_eq!(
-                is_about_the_texts(&Response { status, body }),
-                expected,
-                "{place}"
-            );
+            let detail = format!(r#"[{{"loc":{place},"msg":"no"}}]"#);
+            assert_eq!(found(status, &detail), expected, "{place}");
+        }
+        let two = r#"[{"loc":["content","text"],"msg":"no"},{"loc":["LIST"],"msg":"no"}]"#;
+        for (detail, expected) in [
+            (two.replace("LIST", "content"), true),
+            (two.replace("LIST", "list_id"), false),
+            ("[]".to_owned(), false),
+            (r#""Only one of HTML and text""#.to_owned(), true),
+            (r#""html is too long""#.to_owned(), false),
+        ] {
+            assert_eq!(found(422, &detail), expected, "{detail}");
         }
     }
 
