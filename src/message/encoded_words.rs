@@ -72,7 +72,20 @@ fn end_run(out: &mut Vec<String>, run: &mut Vec<&str>, blanks: &mut Vec<&str>) {
 }
 
 fn needs_encoding(word: &str) -> bool {
-    !word.bytes().all(|octet| matches!(octet, b' '..=b'~')) || word.contains("=?")
+    !word.bytes().all(|octet| matches!(octet, b' '..=b'~')) || begins_encoded_word(word)
+}
+
+/// Whether ASCII holds `=?charset?B?` or `=?charset?Q?`. A `=?` alone stands in many a URL.
+fn begins_encoded_word(text: &str) -> bool {
+    let begins = |(at, _): (usize, &str)| {
+        let behind = text.get(at.saturating_add(2)..).unwrap_or_default();
+        let Some((label, behind)) = behind.split_once('?') else {
+            return false;
+        };
+        let is_label = !label.is_empty() && label.bytes().all(|octet| octet.is_ascii_graphic());
+        is_label && matches!(behind.as_bytes(), [b'b' | b'B' | b'q' | b'Q', b'?', ..])
+    };
+    text.match_indices("=?").any(begins)
 }
 
 /// Encoded words with a space between them, each with whole characters.
@@ -111,6 +124,8 @@ mod tests {
             ("Über uns <id@x>", "=?utf-8?B?w5xiZXI=?= uns <id@x>"),
             ("a é  ü b", "a =?utf-8?B?w6kgIMO8?= b"),
             ("=?utf-8?Q?a?=", "=?utf-8?B?PT91dGYtOD9RP2E/PQ==?="),
+            ("<https://x.example/u?q=?a>", "<https://x.example/u?q=?a>"),
+            ("a=??b?c=?d", "a=??b?c=?d"),
         ] {
             assert_eq!(text(plain), field);
         }
@@ -137,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_read_again(plain in "[ -~éüł€=?]{0,120}") {
+        fn what_is_encoded_is_read_again(plain in "([ -~éüł€]|[=?bQ ]{0,4}|=\\?a\\?q\\?|\\?=){0,60}") {
             let plain = words::clean(&plain);
             let field = text(&plain);
             prop_assert!(field.bytes().all(|octet| matches!(octet, b' '..=b'~')));

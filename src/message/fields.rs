@@ -56,7 +56,7 @@ fn take(email: &mut Email, field: &Field<'_>) {
             if lower == "received" {
                 email.received_count = email.received_count.saturating_add(1);
             }
-            let value = match holds_addresses(lower) {
+            let value = match holds_addresses(lower) || holds_ids_or_urls(lower) {
                 true => words::undecoded(field.value),
                 false => words::text(field.value),
             };
@@ -71,9 +71,16 @@ fn take(email: &mut Email, field: &Field<'_>) {
 /// In these fields, named in lower case, encoded words are left as they are: a comma out of one would
 /// part one address into two.
 pub fn holds_addresses(lower_name: &str) -> bool {
-    ["-to", "-from", "-cc", "-sender"]
-        .iter()
-        .any(|suffix| lower_name.ends_with(suffix))
+    lower_name != "in-reply-to"
+        && ["-to", "-from", "-cc", "-sender"]
+            .iter()
+            .any(|suffix| lower_name.ends_with(suffix))
+}
+
+/// In these, too: what looks like an encoded word belongs to an id or a URL (RFC 5322 §3.6.4, RFC
+/// 2369 §2).
+pub fn holds_ids_or_urls(lower_name: &str) -> bool {
+    ["in-reply-to", "references"].contains(&lower_name) || lower_name.starts_with("list-")
 }
 
 #[cfg(test)]
@@ -116,6 +123,7 @@ mod tests {
             "Bcc: hidden@b.c\r\nBCC : hidden@b.c\r\nResent-Bcc: hidden@b.c\r\n",
             "MIME-Version: 1.0\r\nContent-Language: en\r\nX-One: two\r\n",
             "Resent-To: =?utf-8?Q?a=2C?= <a@b.c>\r\nX-Bcc:\r\n",
+            "List-Help: <https://b.c/=?utf-8?Q?a?=>\r\n",
         ));
         assert_eq!(email.received_count, 2);
         assert_eq!(
@@ -127,6 +135,7 @@ mod tests {
                 ("X-One", "two"),
                 ("Resent-To", "=?utf-8?Q?a=2C?= <a@b.c>"),
                 ("X-Bcc", ""),
+                ("List-Help", "<https://b.c/=?utf-8?Q?a?=>"),
             ]
         );
     }
