@@ -1,7 +1,8 @@
 //! The header fields that go along, as `additional_headers`.
 //!
 //! Left out are those that have a place of their own, those that Cakemail writes itself, traces of
-//! the way so far, and those that speak to an email service.
+//! the way so far, those that speak to an email service, and what cannot stand in a header: ids that
+//! are not ASCII, odd names, and values that fit no line (RFC 5322 §2.1.1).
 
 use serde::Serialize;
 
@@ -56,7 +57,7 @@ pub(super) fn additional(email: &Email) -> Result<Vec<Field>, Unsendable> {
 /// The value to send; nothing for a field that does not leave.
 fn value(field: &HeaderField) -> Result<Option<String>, Unsendable> {
     let name = field.name.to_ascii_lowercase();
-    if is_trace(&name) || wishes::is_own(&name) {
+    if is_trace(&name) || wishes::is_own(&name) || !is_plain(&name) {
         return Ok(None);
     }
     match vendor_fields::read(field) {
@@ -67,12 +68,48 @@ fn value(field: &HeaderField) -> Result<Option<String>, Unsendable> {
             return Err(Unsendable::CannotCarry(reason));
         }
     }
-    Ok(Some(match fields::holds_addresses(&name) {
-        false => encoded_words::text(&field.value),
+    let value = &field.value;
+    let room = MAX_LINE
+        .saturating_sub(name.len())
+        .saturating_sub(": ".len());
+    let value = match name.as_str() {
+        // There is no other way to write an id.
+        "in-reply-to" | "references" if !value.is_ascii() => return Ok(None),
+        "references" => shortened(value, room),
         // Encoded words are still there: encoded once more they would be shown as they are.
-        true if field.value.is_ascii() => field.value.clone(),
-        true => addresses(&field.name, &address_list::parse(field.value.as_bytes()))?,
-    }))
+        _ if value.is_ascii() && keeps_encoded_words(&name) => value.clone(),
+        _ if fields::holds_addresses(&name) => match address_list::parse(value.as_bytes()) {
+            found if found.iter().any(|found| found.email.contains('@')) => {
+                addresses(&field.name, &found)?
+            }
+            _ => encoded_words::text(value),
+        },
+        _ => encoded_words::text(value),
+    };
+    let fits = value.split(' ').all(|word| word.len() <= room);
+    Ok(fits.then_some(value))
+}
+
+fn keeps_encoded_words(lower_name: &str) -> bool {
+    fields::holds_addresses(lower_name) || fields::holds_ids_or_urls(lower_name)
+}
+
+/// The first id and as many of the last ones as there is room for, as RFC 5537 §3.4.4 does it: they
+/// name the thread and the place in it.
+fn shortened(references: &str, room: usize) -> String {
+    let ids: Vec<&str> = references.split_ascii_whitespace().collect();
+    let Some((first, others)) = ids.split_first() else {
+        return String::new();
+    };
+    let mut length = first.len();
+    let fits = |id: &&&str| {
+        length = length.saturating_add(" ".len()).saturating_add(id.len());
+        length <= room
+    };
+    let last = others.iter().rev().take_while(fits).count();
+    let last = others.iter().skip(others.len().saturating_sub(last));
+    let kept: Vec<&str> = std::iter::once(first).chain(last).copied().collect();
+    kept.join(" ")
 }
 
 fn addresses(name: &str, addresses: &[VisibleAddress]) -> Result<String, Unsendable> {
@@ -85,10 +122,18 @@ fn addresses(name: &str, addresses: &[VisibleAddress]) -> Result<String, Unsenda
 /// Traces of the way so far, which are wrong on the way from here; and signatures, which would not
 /// hold.
 fn is_trace(name: &str) -> bool {
-    TRACES.contains(&name) || name.starts_with("arc-") || name.starts_with("resent-")
+    let begins = |prefix: &&str| name.starts_with(prefix);
+    TRACES.contains(&name) || TRACE_PREFIXES.iter().any(begins)
 }
 
-const TRACES: [&str; 12] = [
+/// RFC 5322 allows every sign in a name, such as brackets. Nobody uses them, and an API may not take
+/// them.
+fn is_plain(name: &str) -> bool {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet);
+    name.bytes().all(plain)
+}
+
+const TRACES: [&str; 13] = [
     "received",
     "x-received",
     "received-spf",
@@ -101,7 +146,19 @@ const TRACES: [&str; 12] = [
     "x-google-dkim-signature",
     "domainkey-signature",
     "authentication-results",
+    // The key of a mail program, longer than a line.
+    "autocrypt",
 ];
+const TRACE_PREFIXES: [&str; 6] = [
+    "arc-",
+    "resent-",
+    "x-ms-exchange-",
+    "x-forefront-",
+    "x-microsoft-antispam",
+    "x-spam-",
+];
+/// Octets in a line without its end (RFC 5322 §2.1.1).
+const MAX_LINE: usize = 998;
 
 #[cfg(test)]
 mod tests {
@@ -157,6 +214,53 @@ mod tests {
             "MIME-Version: 1.0\r\nContent-Language: en\r\n",
         ));
         assert_eq!(found.unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_fits_no_header_stays_behind() {
+        let long = "x".repeat(1000);
+        let found = fields(&format!(
+            "Autocrypt: addr=a@b.c; keydata={long}\r\nX-MS-Exchange-Organization-SCL: 1\r\n\
+             X-Forefront-Antispam-Report: a\r\nX-Microsoft-Antispam: a\r\nX-Spam-Status: No\r\n\
+             X-Long: a {long} b\r\nX-Foo(bar)/\"baz\": 1\r\nIn-Reply-To: <é@example.com>\r\n\
+             References: <5@example.com> <é@example.com>\r\nReply-To: Support\r\n"
+        ));
+        assert_eq!(found.unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn of_many_references_the_first_and_the_last_go_along() {
+        let ids: Vec<String> = (0..40)
+            .map(|id| format!("<{id:040}@example.com>"))
+            .collect();
+        let found = fields(&format!("References: {}\r\n", ids.join("\r\n "))).unwrap();
+        let [found] = found.try_into().unwrap();
+        assert_eq!(
+            found,
+            format!("References: {} {}", ids[0], ids[24..].join(" "))
+        );
+        assert!(found.len() <= MAX_LINE);
+    }
+
+    #[test]
+    fn urls_and_names_that_are_no_addresses_are_kept() {
+        for (field, expected) in [
+            ("List-Unsubscribe: <https://x.example/u?q=?a>", None),
+            ("List-Help: <https://x.example/=?utf-8?Q?a?=>", None),
+            ("X-URL: <https://x.example/u?q=?a>", None),
+            ("X-Assigned-To: Ann", None),
+            (
+                "X-Assigned-To: Zoë",
+                Some("X-Assigned-To: =?utf-8?B?Wm/Dqw==?="),
+            ),
+            (
+                "X-Assigned-To: Zoë Müller",
+                Some("X-Assigned-To: =?utf-8?B?Wm/DqyBNw7xsbGVy?="),
+            ),
+        ] {
+            let found = fields(&format!("{field}\r\n")).unwrap();
+            assert_eq!(found, [expected.unwrap_or(field)]);
+        }
     }
 
     #[test]
