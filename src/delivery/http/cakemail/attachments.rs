@@ -6,8 +6,11 @@ use std::collections::HashSet;
 
 use crate::delivery::http::provider::Unsendable;
 use crate::message::base64_form::Base64Form;
+use crate::message::charset;
 use crate::message::content::Content;
 use crate::message::email::{Attachment, Disposition};
+use crate::message::parameters::MimeField;
+use crate::message::transfer;
 
 pub(super) struct File {
     /// `^[a-zA-Z0-9-_]+\.(csv|doc|docx|ics|jpeg|pdf|png|xls|xlsx)$`, and no other file's.
@@ -27,14 +30,26 @@ pub(super) fn files<'a>(
     let wanted = attachments.filter(|attachment| !is_dispensable(attachment));
     let file = |attachment: &Attachment| {
         let (stem, kind) = stem_and_kind(attachment)?;
-        let octets = content.slice(attachment.body.clone());
         Ok(File {
             name: unique(&mut names, &stem, kind.extension()),
             type_name: kind.type_name(),
-            content: Base64Form::of_part(octets, attachment.encoding),
+            content: form(attachment, kind, content),
         })
     };
     wanted.map(file).collect()
+}
+
+/// A calendar leaves in UTF-8, since the API has no place for its charset and a file has none but
+/// this (RFC 5545 §3.1.4). Others leave as they are.
+fn form(attachment: &Attachment, kind: Kind, content: &Content) -> Base64Form {
+    let octets = content.slice(attachment.body.clone());
+    if kind == Kind::Ics && attachment.media_type.starts_with("text/") {
+        let decoded = transfer::decode(&octets, attachment.encoding);
+        let label = MimeField::parse(attachment.content_type.as_bytes()).parameter("charset");
+        let text = charset::decode(&decoded, label.as_deref());
+        return Base64Form::of_slices(vec![text.into()]);
+    }
+    Base64Form::of_part(octets, attachment.encoding)
 }
 
 /// Whether the API has a type for it.

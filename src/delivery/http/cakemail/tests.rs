@@ -323,6 +323,23 @@ fn a_gif_of_the_html_is_put_into_it() {
 }
 
 #[test]
+fn a_calendar_leaves_in_utf_8() {
+    for (charset, octet) in [
+        ("; charset=iso-8859-1", "=E9"),
+        ("; charset=utf-8", "=C3=A9"),
+    ] {
+        let calendar = format!(
+            "Content-Type: text/calendar; method=REQUEST{charset}\r\n\
+             Content-Transfer-Encoding: quoted-printable\r\n\r\nSUMMARY:caf{octet}\r\nEND"
+        );
+        let email = sent(&multipart("alternative", &[PLAIN, &calendar]), |_| {}).unwrap();
+        let file = &email["attachment"][0];
+        assert_eq!(file["filename"], "calendar.ics");
+        assert_eq!(file["content"], "U1VNTUFSWTpjYWbDqQ0KRU5E", "{charset}");
+    }
+}
+
+#[test]
 fn what_cannot_be_carried_is_refused_with_the_reason() {
     for (text, told) in [
         (multipart("signed", &[PLAIN, PDF]), "signed"),
