@@ -128,6 +128,41 @@ fn an_inline_image_goes_as_an_attachment() {
 }
 
 #[test]
+fn a_signature_with_a_gif_is_shown() {
+    let fields = "Content-Type: image/gif; name=image001.gif\r\nContent-ID: <logo>\r\n\
+                  Content-Disposition: inline\r\n";
+    let html = "Content-Type: text/html\r\n\r\n<img src=\"cid:logo\">".to_owned();
+    let email = email(&multipart("related", &[html, encoded(fields, PIXEL)]));
+    let shown = format!(
+        "<img src=\"data:image/gif;base64,{}\">",
+        STANDARD.encode(PIXEL)
+    );
+    assert_eq!(email["content"]["html"], shown);
+    assert!(email.get("attachment").is_none(), "{email}");
+}
+
+#[test]
+fn the_footer_of_a_list_is_a_part_of_the_text() {
+    let footer = "Content-Type: text/plain\r\nContent-Disposition: inline\r\n\r\n-- \r\nlist";
+    let parts = ["\r\nhello".to_owned(), footer.to_owned()];
+    let email = email(&multipart("mixed", &parts));
+    assert_eq!(email["content"]["text"], "hello\n-- \nlist");
+    assert!(email.get("attachment").is_none(), "{email}");
+}
+
+#[test]
+fn fields_that_only_look_like_cakemails_change_nothing() {
+    let email = email(
+        "From: app@example.com\r\nX-List-ID: <users.lists.example.org>\r\n\
+         X-Tags: urgent, follow up\r\nX-Track-Opens: perhaps\r\nSubject: Hello\r\n\r\nx\r\n",
+    );
+    assert!(email.get("list_id").is_none(), "{email}");
+    assert_eq!(email["tags"], json!(["urgent", "follow-up"]));
+    assert_eq!(email["tracking"]["opens"], false);
+    assert_eq!(additional(&email, "x-list-id"), None);
+}
+
+#[test]
 fn a_jpg_is_a_jpeg() {
     let fields = "Content-Type: image/jpeg\r\n\
                   Content-Disposition: attachment; filename=me.JPG\r\n";
