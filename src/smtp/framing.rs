@@ -384,7 +384,7 @@ mod tests {
             let mut framer = DataFramer::new(0, None);
             framer.push(&mut &[stuff(&normal).as_slice(), b".\r\n"].concat()[..]);
             prop_assert!(framer.is_complete());
-            prop_assert_eq!(framer.finish(LoneNewlines::Refuse), Ok(Bytes::from(normal)));
+            prop_assert_eq!(framer.finish(LoneNewlines::Refuse), Ok(normal));
         }
 
         #[test]

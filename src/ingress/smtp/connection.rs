@@ -218,7 +218,7 @@ impl Connection {
     }
 
     /// Whether the client has not left, without waiting for anything.
-    async fn is_listening(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> bool {
+    fn is_listening(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> bool {
         match stream.read(buffer).now_or_never() {
             None => true,
             Some(Ok(read)) => self.take(buffer.get(..read).unwrap_or_default()),
@@ -330,7 +330,7 @@ impl Connection {
             return (replies::internal_fault(), Then::GoOn);
         };
         let may_be_the_password = matches!(submission.identity.api_key, ApiKey::Passed(_));
-        let is_listening = async || self.is_listening(stream, buffer).await;
+        let is_listening = async || self.is_listening(stream, buffer);
         let answered = service.intake.accept(submission, is_listening).await;
         let processing = &service.metrics.processing;
         processing.observe(started.elapsed().as_secs_f64());
