@@ -331,14 +331,16 @@ mod tests {
 
         #[test]
         fn frames_hold_the_decoded_content_and_as_much_as_was_counted(
+            begin in "(begin 644 a\n)?",
             octets in "[A-Za-z0-9+/]{0,60}(=|==|é)?\r?\n?[A-Fa-f0-9=\r\n]{0,60}",
             repeat in 1_usize..800
         ) {
-            let octets = Bytes::from(octets.repeat(repeat));
+            let octets = Bytes::from(begin + &octets.repeat(repeat));
             for encoding in [
                 TransferEncoding::Identity,
                 TransferEncoding::Base64,
                 TransferEncoding::QuotedPrintable,
+                TransferEncoding::Uuencode,
             ] {
                 let form = Base64Form::of_part(octets.clone(), encoding);
                 let base64 = joined(&form);

@@ -2,8 +2,9 @@
 //! and some programs still do under `Content-Transfer-Encoding: x-uuencode`.
 //!
 //! Each line says in its first character how many octets it holds. Blanks that were lost at its end
-//! are zeros, what is behind its octets is left out; no input is an error. There are never more
-//! octets than were read, whatever the lines say of themselves.
+//! are zeros, what is behind its octets is left out; no input is an error. Lines that promise more
+//! octets than there are stay as they came: a small message never becomes a large one, and nothing
+//! is lost.
 
 use memchr::memmem;
 
@@ -17,27 +18,24 @@ pub(super) struct UuDecoder {
     /// The octets of the last line, and how many of them were handed out.
     held: Vec<u8>,
     given: usize,
-    /// Octets of all lines so far.
-    made: usize,
 }
 
 impl UuDecoder {
-    /// Finds the first line `begin`, its mode and a file name; nothing if there is none.
+    /// Finds the first line `begin`, its mode and a file name. Nothing if there is none, or if the
+    /// lines behind it promise more than there is.
     pub(super) fn begin(octets: &[u8]) -> Option<Self> {
-        let mut at = 0_usize;
-        loop {
-            let rest = octets.get(at..)?;
-            if let [b'b', b'e', b'g', b'i', b'n', b' ', b'0'..=b'7', ..] = rest {
-                return Some(Self {
-                    at: behind_line(rest, at),
-                    held: Vec::new(),
-                    given: 0,
-                    made: 0,
-                });
-            }
-            at = at.saturating_add(memmem::find(rest, b"\nbegin ")?);
-            at = at.saturating_add(1);
+        let at = behind_begin(octets)?;
+        let mut promised = 0_usize;
+        let mut next = at;
+        while let Some((text, behind)) = line_at(octets, next) {
+            promised = promised.saturating_add(promise(text));
+            next = behind;
         }
+        (promised <= octets.len()).then(|| Self {
+            at,
+            held: Vec::new(),
+            given: 0,
+        })
     }
 
     /// Adds decoded octets until `out` holds `want` of them or there are no more.
@@ -50,19 +48,36 @@ impl UuDecoder {
                 self.given = self.given.saturating_add(taken);
                 continue;
             }
-            let rest = octets.get(self.at..).unwrap_or_default();
-            let text = line(rest);
-            if rest.is_empty() || text.trim_ascii() == b"end" {
+            let Some((text, behind)) = line_at(octets, self.at) else {
                 return;
-            }
-            self.at = behind_line(rest, self.at);
+            };
+            self.at = behind;
             self.held.clear();
             self.given = 0;
             decode_line(text, &mut self.held);
-            self.held.truncate(self.at.saturating_sub(self.made));
-            self.made = self.made.saturating_add(self.held.len());
         }
     }
+}
+
+/// Where the line behind the first `begin` starts.
+fn behind_begin(octets: &[u8]) -> Option<usize> {
+    let mut at = 0_usize;
+    loop {
+        let rest = octets.get(at..)?;
+        if let [b'b', b'e', b'g', b'i', b'n', b' ', b'0'..=b'7', ..] = rest {
+            return Some(behind_line(rest, at));
+        }
+        at = at.saturating_add(memmem::find(rest, b"\nbegin ")?);
+        at = at.saturating_add(1);
+    }
+}
+
+/// A line of the file, and where the next one starts; nothing at the line `end`.
+fn line_at(octets: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let rest = octets.get(at..).unwrap_or_default();
+    let text = line(rest);
+    let is_over = rest.is_empty() || text.trim_ascii() == b"end";
+    (!is_over).then(|| (text, behind_line(rest, at)))
 }
 
 fn behind_line(rest: &[u8], at: usize) -> usize {
@@ -70,12 +85,16 @@ fn behind_line(rest: &[u8], at: usize) -> usize {
     at.saturating_add(length)
 }
 
+/// How many octets a line says it holds.
+fn promise(text: &[u8]) -> usize {
+    let length = text.first().map_or(0, |&octet| six_bits(octet));
+    usize::from(length)
+}
+
 /// Four characters stand for three octets.
 fn decode_line(text: &[u8], out: &mut Vec<u8>) {
-    let Some((&length, text)) = text.split_first() else {
-        return;
-    };
-    let length = usize::from(six_bits(length));
+    let length = promise(text);
+    let text = text.get(1..).unwrap_or_default();
     for group in 0..length.div_ceil(3) {
         let at = |n: usize| text.get(group.saturating_mul(4).saturating_add(n));
         let six = |n: usize| u32::from(at(n).map_or(0, |&octet| six_bits(octet)));
@@ -129,9 +148,27 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_promise_much_do_not_make_a_small_message_large() {
-        let text = "begin 644 a\n".to_owned() + &"_\n".repeat(100_000);
+    fn lines_that_lost_their_blanks_move_nothing_behind_them() {
+        let full = format!("M{}\n", "86%A".repeat(15));
+        let text = format!(
+            "begin 644 a\n{}M\n{}#86%A\n`\nend\n",
+            "M\n".repeat(3),
+            full.repeat(9)
+        );
         let decoded = decode(&text).unwrap();
-        assert!(decoded.len() <= text.len(), "{}", decoded.len());
+        let expected = "\0".repeat(4 * 45) + &"a".repeat(9 * 45 + 3);
+        assert_eq!(decoded, expected);
+    }
+
+    /// They may be the zeros of a large file, or a trick: nobody can tell, and nothing is lost.
+    #[test]
+    fn lines_that_promise_more_than_there_is_stay_as_they_came() {
+        let lines = |count| "begin 644 a\n".to_owned() + &"M\n".repeat(count) + "#86%A\n`\nend\n";
+        assert_eq!(decode(&lines(100)), None);
+        assert_eq!(decode(&lines(1)), None);
+        assert_eq!(decode(&lines(0)).as_deref(), Some("aaa"));
+        // What stands behind the end promises nothing.
+        let behind = lines(0) + &"M\n".repeat(100);
+        assert_eq!(decode(&behind).as_deref(), Some("aaa"));
     }
 }
