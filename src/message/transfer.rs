@@ -114,11 +114,12 @@ impl State {
 
 /// Base64, foreign characters left out (RFC 2045 §6.8). Padding ends a run of six-bit groups.
 /// Another may follow, since some programs encode line by line; a text may, too, that somebody put
-/// there on the way, and it is no content.
+/// there on the way, and it is no content. Where a group needs none, padding is a foreign character.
 #[derive(Clone, Default)]
 struct Base64Decoder {
     at: usize,
     bits: u32,
+    /// How many of the bits no octet has yet: 0, 6, 4, 2 behind so many characters of a group.
     held: u32,
 }
 
@@ -129,8 +130,7 @@ impl Base64Decoder {
         {
             self.at = self.at.saturating_add(1);
             if octet == b'=' {
-                self.held = 0;
-                self.skip_padding(octets);
+                self.padding(octets);
                 continue;
             }
             let Some(six) = six_bits(octet) else {
@@ -146,8 +146,13 @@ impl Base64Decoder {
         }
     }
 
-    /// Goes on where whole groups follow on the next line that is not empty, else to the end.
-    fn skip_padding(&mut self, octets: &[u8]) {
+    /// Behind two or three characters of a group it goes on where whole groups follow on the next
+    /// line that is not empty, else to the end.
+    fn padding(&mut self, octets: &[u8]) {
+        if !matches!(self.held, 2 | 4) {
+            return;
+        }
+        self.held = 0;
         let rest = octets.get(self.at..).unwrap_or_default();
         let padding = |octet: &u8| *octet == b'=' || octet.is_ascii_whitespace();
         let skipped = rest.iter().position(|octet| !padding(octet));
@@ -312,6 +317,8 @@ mod tests {
             ("aGVsbG8= and more", "hello"),
             ("aGU=\r\nbGw=\r\n-- \r\nthe list", "hell"),
             ("aGVsbG8=\r\n\r\n____\r\nfour\r\n", "hello"),
+            ("aGVs=\r\nbG8\r\nh===", "hello!"),
+            ("aGVsb=G8=", "hello"),
             ("====", ""),
             ("", ""),
         ] {
@@ -346,7 +353,7 @@ mod tests {
 
     #[test]
     fn padding_everywhere_costs_no_more_than_base64() {
-        for unit in ["=", "AAA=", "A=", "=\r\n", "AA== ", "AA== =a"] {
+        for unit in ["=", "AAA=", "A=", "AAAA=", "=\r\n", "AA== ", "AA== =a"] {
             let octets = unit.repeat(4_000_000_usize.div_euclid(unit.len()));
             let _ = decode(octets.as_bytes(), TransferEncoding::Base64);
         }
