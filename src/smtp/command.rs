@@ -105,10 +105,19 @@ impl Command {
 
 /// Whether a line that begins with these octets is a BDAT, or meant to be one: octets follow it
 /// that must not be read as commands, even where the line itself cannot be read.
+///
+/// So `BDAT1` is one, and so are `BDATA` and a BDAT behind blanks: no client has a use for these,
+/// and the session of one that sends them is better ended than misread.
 pub fn is_bdat(start: &[u8]) -> bool {
-    start
-        .get(..4)
-        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
+    let start = start.trim_ascii_start();
+    let verb = start.get(..BDAT.len());
+    verb.is_some_and(|verb| verb.eq_ignore_ascii_case(BDAT))
+}
+
+/// Whether a line that is too long may be a BDAT, by what stands before its limit: its verb may be
+/// hidden behind so many blanks.
+pub fn may_be_bdat(front: &[u8]) -> bool {
+    is_bdat(front) || front.trim_ascii_start().len() < BDAT.len()
 }
 
 /// Whether a line that begins with these octets is another protocol's: a TLS record, or an HTTP
@@ -234,6 +243,7 @@ fn after_keyword<'a>(argument: &'a str, keyword: &str) -> Result<&'a str, Syntax
         .ok_or(SyntaxError::Argument)
 }
 
+const BDAT: &[u8] = b"BDAT";
 /// RFC 5321 §4.5.3.1.2.
 const MAX_GREETING_NAME: usize = 255;
 /// Handshake record, TLS 1.x: the client took this for a port with implicit TLS.

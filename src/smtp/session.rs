@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::smtp::address::{ForwardPath, ReversePath};
-use crate::smtp::command::{Chunk, is_bdat, is_not_smtp};
+use crate::smtp::command::{Chunk, is_not_smtp, may_be_bdat};
 use crate::smtp::envelope::Envelope;
 use crate::smtp::framing::chunks::{ChunkFramer, ThrownAway};
 use crate::smtp::framing::{DataError, DataFramer, LineFramer, LoneNewlines};
@@ -417,7 +417,8 @@ impl Session {
         } else {
             limit
         };
-        let bdat = !authenticating && self.lines.is_at_line_start() && is_bdat(&self.input);
+        let front = self.input.get(..limit).unwrap_or(&self.input);
+        let bdat = !authenticating && self.lines.is_at_line_start() && may_be_bdat(front);
         match self.lines.next(&mut self.input, limit) {
             None if bdat && !self.lines.is_at_line_start() => self.unreadable_chunk(),
             None => return false,

@@ -104,6 +104,18 @@ fn rset_inside_a_chunk_is_content_and_behind_it_ends_the_transaction() {
 }
 
 #[test]
+fn a_blank_before_bdat_does_not_make_commands_of_its_octets() {
+    let gateway = Gateway::sandbox(|_| {});
+    for blank in [" ", "\t", " \t "] {
+        let mut client = in_transaction(&gateway);
+        client.send(format!("{blank}{}", bdat(SMUGGLED, " LAST")));
+        client.expect("501 5.5.4");
+        client.expect_end();
+    }
+    assert!(messages(&gateway).is_empty());
+}
+
+#[test]
 fn a_client_that_leaves_or_goes_silent_in_the_middle_leaves_no_message() {
     let gateway = Gateway::sandbox(|config| config.limits.data_timeout = Period::seconds(1));
     let half = [

@@ -388,13 +388,17 @@ fn auth_between_chunks_is_503_and_changes_nothing() {
 
 #[test]
 fn a_bdat_line_over_its_limit_ends_the_session_however_it_is_cut() {
-    let line = format!("bdat {:0>1$}\r\n{TEMPTING}", 1, 600);
-    for at in 0..620 {
-        let (left, right) = line.split_at(at);
-        let mut driver = connected();
-        let mut sent = driver.send(left);
-        sent.push_str(&driver.send(right));
-        assert_eq!(codes(&sent), ["501 5.5.4"], "at {at}");
-        assert_eq!(driver.ending(), Some(Ending::UnreadableChunk));
+    let zeros = format!("bdat {:0>1$}", 1, 600);
+    let blanks = |count| " ".repeat(count) + "BDAT 1";
+    for line in [zeros, blanks(507), blanks(509), blanks(600)] {
+        let octets = format!("{line}\r\n{TEMPTING}");
+        for at in 0..octets.len() {
+            let (left, right) = octets.split_at(at);
+            let mut driver = connected();
+            let mut sent = driver.send(left);
+            sent.push_str(&driver.send(right));
+            assert_eq!(codes(&sent), ["501 5.5.4"], "{line:?} at {at}");
+            assert_eq!(driver.ending(), Some(Ending::UnreadableChunk));
+        }
     }
 }

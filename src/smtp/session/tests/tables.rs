@@ -313,10 +313,11 @@ fn chunks_get_the_replies_of_the_document_and_bring_its_content() {
     faults.report();
 }
 
-/// The octets that `\r`, `\n` and `\0` stand for.
+/// The octets that `\r`, `\n`, `\t` and `\0` stand for.
 fn unescape(text: &str) -> String {
     text.replace("\\r", "\r")
         .replace("\\n", "\n")
+        .replace("\\t", "\t")
         .replace("\\0", "\0")
 }
 
