@@ -12,7 +12,7 @@ pub(crate) mod process;
 pub(crate) mod volume;
 
 /// Waits for something that the gateway does in its own time.
-pub(crate) fn wait_until(condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
     let started = SystemTime::now();
     while !condition() {
         let waited = started.elapsed().unwrap_or_default();

@@ -72,8 +72,9 @@ impl fmt::Debug for Question {
 /// (RFC 5321 §4.5.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
+    /// The next command, also the one that brings the next chunk of a message.
     Command,
-    /// A message is on its way: the rest of its data, or the next of its chunks.
+    /// The rest of mail data, or of a chunk.
     MailData,
 }
 
@@ -264,9 +265,7 @@ impl Session {
         loop {
             let asking = self.question.is_some() || self.asked.is_some();
             let handshake = matches!(self.phase, Phase::TlsHandshake);
-            let busy = handshake || self.waiting_for() == Wait::MailData;
-            if self.draining && !asking && !busy {
-                self.draining = false;
+            if self.draining && !asking && !handshake && !self.is_in_message() {
                 self.close_with(&reply::SHUTTING_DOWN, Ending::Draining);
             }
             match &self.phase {
@@ -350,14 +349,34 @@ impl Session {
         self.draining = true;
     }
 
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Ends the session even if a message is in flight. Inside mail data it says nothing: a reply
+    /// there could be taken for the one to the message, which nobody has answered for.
+    pub fn last_call(&mut self) {
+        if self.waiting_for() == Wait::MailData {
+            self.ending.get_or_insert(Ending::Draining);
+        }
+        self.close_with(&reply::SHUTTING_DOWN, Ending::Draining);
+    }
+
     /// A chunk that is thrown away is waited for as mail data is. Before AUTH it must be whole in
-    /// time, as a command: a stranger may not hold a session by octets that drip in.
+    /// time, as a command: a stranger may not hold a session by octets that drip in. Nor may they
+    /// hold a message between two of its chunks.
     pub fn waiting_for(&self) -> Wait {
         match self.phase {
-            Phase::MailData(..) | Phase::Chunk(..) | Phase::Chunks(..) => Wait::MailData,
+            Phase::MailData(..) | Phase::Chunk(..) => Wait::MailData,
             _ if self.refused_chunk.is_some() && self.peer.may_send() => Wait::MailData,
             _ => Wait::Command,
         }
+    }
+
+    /// Whether there is more to come of a message, or of a chunk that is thrown away.
+    fn is_in_message(&self) -> bool {
+        let between_chunks = matches!(self.phase, Phase::Chunks(..));
+        between_chunks || self.waiting_for() == Wait::MailData
     }
 
     pub fn greeting(&self) -> Option<&Greeting> {

@@ -185,8 +185,11 @@ impl Connection {
             Wait::MailData => now,
         };
         let (interrupted, interruption) = match wait {
-            Wait::Command => (self.tasks.draining(), Interruption::Drain),
-            Wait::MailData => (self.tasks.last_call(), Interruption::LastCall),
+            Wait::Command if !self.session.is_draining() => {
+                (self.tasks.draining(), Interruption::Drain)
+            }
+            // The drain waits for a message that is in flight, up to its last call.
+            Wait::Command | Wait::MailData => (self.tasks.last_call(), Interruption::LastCall),
         };
         let read = tokio::select! {
             biased;
@@ -195,8 +198,7 @@ impl Connection {
         };
         match read {
             Err(Interruption::Drain) => self.session.draining(),
-            // Nothing of it has been answered for, so the client keeps it.
-            Err(Interruption::LastCall) => return Ok(false),
+            Err(Interruption::LastCall) => self.session.last_call(),
             Ok(Err(_)) => self.session.timed_out(),
             Ok(Ok(read)) => {
                 let octets = buffer.get(..read?).unwrap_or_default();

@@ -231,13 +231,14 @@ fn refused_chunks_are_errors_of_the_client_once_a_message() {
     assert_eq!(driver.ending(), Some(Ending::Errors));
 }
 
+/// Else octets that drip in between two chunks would hold a message in memory for ever.
 #[test]
-fn waits_for_chunks_are_waits_for_mail_data() {
+fn a_chunk_is_waited_for_as_mail_data_and_its_command_as_a_command() {
     let mut driver = in_transaction(settings());
     driver.send("BDAT 5\r\n");
     assert_eq!(driver.session.waiting_for(), Wait::MailData);
     driver.send("hello");
-    assert_eq!(driver.session.waiting_for(), Wait::MailData, "the next one");
+    assert_eq!(driver.session.waiting_for(), Wait::Command, "the next one");
     driver.send("BDAT 0 LAST\r\n");
     assert_eq!(driver.session.waiting_for(), Wait::Command);
     driver.send("BDAT 5\r\n");
@@ -264,6 +265,43 @@ fn draining_waits_for_a_message_in_chunks() {
     assert_eq!(codes(&sent), ["250 2.0.0", "421 4.3.2"]);
     assert_eq!(driver.ending(), Some(Ending::Draining));
     assert_eq!(driver.messages(), ["hello\r\n"]);
+}
+
+#[test]
+fn draining_waits_between_two_chunks_and_for_no_message_that_is_refused() {
+    let mut driver = in_transaction(settings());
+    driver.send(bdat("hello"));
+    driver.session.draining();
+    driver.run();
+    assert_eq!(driver.say("NOOP"), "250 2.0.0");
+    assert_eq!(driver.say("BDAT 0 LAST"), "250 2.0.0, 421 4.3.2");
+    assert_eq!(driver.messages(), ["hello\r\n"]);
+
+    let mut driver = no_memory_at_first();
+    driver.must(&ENVELOPE);
+    driver.send(bdat("hello"));
+    driver.session.draining();
+    driver.run();
+    assert_eq!(driver.ending(), Some(Ending::Draining));
+}
+
+#[test]
+fn the_last_call_says_so_between_two_chunks_and_nothing_inside_of_one() {
+    for (sent, reply) in [("BDAT 5\r\nhello", "421 4.3.2"), ("BDAT 5\r\nhell", "")] {
+        let mut driver = in_transaction(settings());
+        driver.send(sent);
+        driver.session.draining();
+        driver.run();
+        assert!(!driver.closed);
+        let before = driver.sends.len();
+        driver.session.last_call();
+        driver.run();
+        let told = codes(&text(&driver.sends[before..].concat())).join(", ");
+        assert_eq!(told, reply, "{sent:?}");
+        assert_eq!(driver.ending(), Some(Ending::Draining));
+        assert_eq!(driver.session.buffered(), 0);
+        assert!(driver.messages().is_empty());
+    }
 }
 
 #[test]

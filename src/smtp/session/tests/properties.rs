@@ -363,6 +363,7 @@ fn check_closed(driver: &mut Driver<'_>, stream: &[u8]) -> Result<(), TestCaseEr
     let (sends, events) = (driver.sends.len(), driver.events.len());
     driver.send(stream);
     driver.session.draining();
+    driver.session.last_call();
     driver.session.timed_out();
     driver.session.answer(&reply::OK);
     driver.session.tls_established();
@@ -517,7 +518,7 @@ proptest! {
         let (left, right) = stream.split_at(at.min(stream.len()));
         let mut driver = setup.connect();
         driver.send(left);
-        let in_data = driver.session.waiting_for() == Wait::MailData;
+        let in_data = driver.session.is_in_message();
         if drain {
             driver.session.draining();
         } else {

@@ -686,11 +686,12 @@ fn an_answer_said_to_be_the_last_ends_the_session_behind_it() {
 
 #[test]
 fn nothing_brings_a_closed_session_back() {
-    let inputs: [fn(&mut Session); 5] = [
+    let inputs: [fn(&mut Session); 6] = [
         |session| session.receive(b"NOOP\r\n"),
         |session| session.answer(&reply::OK),
         Session::timed_out,
         Session::draining,
+        Session::last_call,
         Session::tls_established,
     ];
     for input in inputs {

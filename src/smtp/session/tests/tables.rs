@@ -526,6 +526,8 @@ fn ended(what: &str) -> (Driver<'static>, Ending) {
             with(refusing_lone_newlines())
         }
         "octets behind a DATA that was refused" => deciding(no_memory),
+        "no time is left in the shutdown for the next chunk"
+        | "no time is left in the shutdown for the rest of mail data" => authenticated(settings()),
         "the answer to a question was 421" => deciding(|_| Reply::new(421, 7, 0, "Enough")),
         _ => connected(),
     };
@@ -541,6 +543,19 @@ fn ended(what: &str) -> (Driver<'static>, Ending) {
         }
         "the gateway shuts down, and no message is in flight" => {
             driver.session.draining();
+            Ending::Draining
+        }
+        "no time is left in the shutdown for the next chunk" => {
+            driver.must(&transaction);
+            driver.must(&["BDAT 0"]);
+            driver.session.last_call();
+            Ending::Draining
+        }
+        "no time is left in the shutdown for the rest of mail data" => {
+            driver.must(&transaction);
+            driver.must(&["DATA"]);
+            driver.send("Subject: x\r\n");
+            driver.session.last_call();
             Ending::Draining
         }
         "the last of `limits.errors`" => {
