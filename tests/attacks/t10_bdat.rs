@@ -149,12 +149,13 @@ fn a_client_that_leaves_or_goes_silent_in_the_middle_leaves_no_message() {
 
 #[test]
 fn commands_pipelined_behind_a_refused_chunk_are_read_and_those_in_it_are_not() {
-    let gateway = Gateway::sandbox(|config| config.limits.message_size = ByteSize(64));
+    let gateway = Gateway::sandbox(|_| {});
+    let small = Gateway::sandbox(|config| config.limits.message_size = ByteSize(64));
     let mut secured = gateway.secured();
     let mut logged_in = gateway.logged_in();
     let mut without_recipient = gateway.logged_in();
     without_recipient.address(&[]);
-    let mut too_large = in_transaction(&gateway);
+    let mut too_large = in_transaction(&small);
     for (client, reply) in [
         (&mut secured, "503 5.5.1"),
         (&mut logged_in, "503 5.5.1"),
@@ -170,6 +171,20 @@ fn commands_pipelined_behind_a_refused_chunk_are_read_and_those_in_it_are_not() 
         client.ask("NOOP", "250 2.0.0 Ok");
     }
     assert!(messages(&gateway).is_empty());
+    assert!(messages(&small).is_empty());
+}
+
+/// Who may not send does not make the gateway read ten large messages for each error.
+#[test]
+fn a_stranger_is_not_read_beyond_the_largest_message() {
+    let gateway = Gateway::sandbox(|_| {});
+    let mut clear = gateway.connect();
+    clear.expect("220");
+    for mut client in [clear, gateway.secured(), gateway.logged_in()] {
+        client.send("BDAT 26214401\r\n");
+        client.expect("503 5.5.1");
+        client.expect_end();
+    }
 }
 
 #[test]

@@ -82,6 +82,11 @@ impl ThrownAway {
         Self { left: size }
     }
 
+    /// Octets of the chunk that are still to come.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
     /// Takes the next octets. What lies behind the chunk stays in `octets`.
     pub fn push(&mut self, octets: &mut impl AsInput) {
         let mut chunk = Front {

@@ -70,7 +70,15 @@ impl Session {
         self.refuse_chunk(ThrownAway::new(chunk.size), refusal, blame);
     }
 
+    /// Reads the chunk and throws it away, or ends the session where that is too much to ask.
     fn refuse_chunk(&mut self, octets: ThrownAway, refusal: Reply, blame: Blame) {
+        let most = match self.settings.limits.message_size {
+            0 => THROWN_AWAY,
+            limit => limit,
+        };
+        if octets.left() > most {
+            return self.close_with(&refusal, Ending::UnreadableChunk);
+        }
         self.refused_chunk = Some(RefusedChunk {
             octets,
             refusal,
@@ -131,5 +139,7 @@ fn behind_refused(chunk: Chunk, refusal: &Reply) -> Phase {
 
 /// A chunk larger than this many messages of the largest size is not read at all. Below it, a
 /// client that has not looked at SIZE still learns why its message is refused, as it does behind
-/// DATA; above it, gigabytes would be read for nothing.
+/// DATA.
 const TOO_FAR: u64 = 10;
+/// Octets of a refused chunk that are read where messages have no limit: anybody may send one.
+const THROWN_AWAY: u64 = 25 << 20;

@@ -41,11 +41,11 @@ impl Session {
     }
 
     /// A bad address is the fault of whoever wrote it, not of the client that hands it on: among the
-    /// recipients of a list there are always some.
+    /// recipients of a list there are always some. Who may not send is not spared for that.
     fn syntax_error(&mut self, error: SyntaxError) {
         let reply = syntax_reply(error);
         match (error, &self.phase) {
-            (SyntaxError::ReversePath(_), Phase::Ready) => {
+            (SyntaxError::ReversePath(_), Phase::Ready) if self.peer.may_send() => {
                 self.phase = Phase::MailRefused;
                 self.reply(reply);
             }

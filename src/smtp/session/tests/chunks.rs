@@ -208,6 +208,60 @@ fn a_stranger_is_not_made_to_wait_for_a_huge_chunk() {
 }
 
 #[test]
+fn a_refused_chunk_is_read_only_up_to_the_size_of_a_message() {
+    for limit in [1000, 0] {
+        let settings = || limited(|limits| limits.message_size = limit);
+        let most = if limit == 0 { 26_214_400 } else { limit };
+        let no_memory = || {
+            let mut driver = authenticated(settings());
+            driver.decide = Box::new(|seen| match seen {
+                Seen::Data => Reply::new(452, 3, 1, "No memory"),
+                seen => positive(seen),
+            });
+            driver.must(&ENVELOPE);
+            driver
+        };
+        let failed = || {
+            let mut driver = no_memory();
+            driver.say("BDAT 0");
+            driver
+        };
+        let without_recipients = || {
+            let mut driver = authenticated(settings());
+            driver.must(&ENVELOPE[..1]);
+            driver
+        };
+        let refusing: [(&dyn Fn() -> Driver<'static>, &str); 5] = [
+            (&|| with(settings()), "503 5.5.1"),
+            (&|| authenticated(settings()), "503 5.5.1"),
+            (&without_recipients, "554 5.5.1"),
+            (&no_memory, "452 4.3.1"),
+            (&failed, "452 4.3.1"),
+        ];
+        for (driver, reply) in refusing {
+            let mut awaited = driver();
+            assert_eq!(awaited.say(&format!("BDAT {most}")), "", "{reply}");
+            assert!(awaited.in_chunk());
+            let mut ended = driver();
+            assert_eq!(ended.say(&format!("BDAT {}", most + 1)), reply);
+            assert_eq!(ended.ending(), Some(Ending::UnreadableChunk));
+        }
+    }
+}
+
+/// Else what follows would count for nobody, as often as he likes.
+#[test]
+fn chunks_of_a_stranger_are_errors_behind_a_mail_with_a_bad_address_too() {
+    let mut driver = connected();
+    driver.must(&["EHLO client.example"]);
+    for _ in 0..10 {
+        driver.say("MAIL FROM:<bad");
+        driver.send(bdat_last("x"));
+    }
+    assert_eq!(driver.ending(), Some(Ending::Errors));
+}
+
+#[test]
 fn refused_chunks_are_errors_of_the_client_once_a_message() {
     let mut driver = authenticated(settings());
     for _ in 0..5 {

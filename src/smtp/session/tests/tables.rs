@@ -393,7 +393,8 @@ fn paths_get_the_replies_of_the_document() {
 /// What is sent to stay just within a limit, or to go one beyond it.
 fn to_the_limit(limit: &str, number: usize) -> Vec<(Driver<'static>, Vec<u8>)> {
     let padded = |start: &str, end: &str, length: usize| {
-        format!("{start}{:x>1$}{end}", "", length - start.len() - end.len()).into_bytes()
+        let middle = "x".repeat(length - start.len() - end.len());
+        format!("{start}{middle}{end}").into_bytes()
     };
     let both =
         |make: &dyn Fn(usize) -> (Driver<'static>, Vec<u8>)| vec![make(number), make(number + 1)];
@@ -438,6 +439,16 @@ fn to_the_limit(limit: &str, number: usize) -> Vec<(Driver<'static>, Vec<u8>)> {
             let limit = number as u64 / 10;
             let mut driver = authenticated(limited(|limits| limits.message_size = limit));
             driver.must(&["MAIL FROM:<>", "RCPT TO:<bob@example.net>"]);
+            let line = format!("BDAT {size}\r\n");
+            (driver, padded(&line, "", line.len() + size))
+        }),
+        "octets of a chunk that no transaction takes" => both(&|size| {
+            let driver = with(limited(|limits| limits.message_size = number as u64));
+            let line = format!("BDAT {size}\r\n");
+            (driver, padded(&line, "", line.len() + size))
+        }),
+        "octets of such a chunk where messages have no limit" => both(&|size| {
+            let driver = with(limited(|limits| limits.message_size = 0));
             let line = format!("BDAT {size}\r\n");
             (driver, padded(&line, "", line.len() + size))
         }),
@@ -599,6 +610,10 @@ fn ended(what: &str) -> (Driver<'static>, Ending) {
         }
         "a chunk of more than ten times the largest message" => {
             driver.send("BDAT 262144001\r\nSubject: x\r\n");
+            Ending::UnreadableChunk
+        }
+        "a chunk that no transaction takes, larger than the largest message" => {
+            driver.send("BDAT 26214401\r\nSubject: x\r\n");
             Ending::UnreadableChunk
         }
         "a lone CR or LF in a message, where `smtp.lone_newlines` is `refuse`" => {
