@@ -2,6 +2,7 @@
 //! fit together and when they are valid.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -109,6 +110,11 @@ impl Pair {
             not_before,
             not_after,
         })
+    }
+
+    /// From its first to its last second.
+    pub(super) fn dates(&self) -> RangeInclusive<ASN1Time> {
+        self.not_before..=self.not_after
     }
 
     /// Whether clients whose clocks say `now` would take it.

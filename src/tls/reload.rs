@@ -2,8 +2,10 @@
 //!
 //! Contents are compared, not dates: Kubernetes swaps a symbolic link, editors and agents rename or
 //! write in place. Contents count once two polls in a row see them, since certificate and key are
-//! seldom written at the same instant. What cannot be used is told once, and the old pair stays.
+//! seldom written at the same instant. What cannot be used is told once, and the old pair stays;
+//! one that is not valid now is taken once it is.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,46 +93,66 @@ impl Watcher {
     }
 
     async fn poll(&mut self) {
-        let config = self.config.clone();
-        // Off the threads that serve: a file system may hang.
-        let read = tokio::task::spawn_blocking(move || Files::read(&config));
-        // Reading ends without a result only when the process ends.
-        let Ok(found) = read.await else { return };
-        let fingerprint = Fingerprint::of(found.as_ref());
-        if !self.watch.sees(fingerprint) {
+        let (config, mut watch) = (self.config.clone(), self.watch.clone());
+        let now = ASN1Time::now();
+        // Off the threads that serve: a file system may hang, and a key takes time to check.
+        let looking = tokio::task::spawn_blocking(move || {
+            let found = look(&config, &mut watch, now);
+            (watch, found)
+        });
+        // It ends without a result only when the process ends.
+        let Ok((watch, found)) = looking.await else {
             return;
-        }
-        match found.and_then(|files| self.usable(&files)) {
+        };
+        self.watch = watch;
+        let Some((contents, found)) = found else {
+            return;
+        };
+        let dates = found.as_ref().ok().map(Pair::dates);
+        // The old pair may be good still.
+        match found.and_then(|pair| pair.check_dates(now).map(|()| pair)) {
             Ok(pair) => {
-                self.watch.loaded(fingerprint);
+                self.watch.loaded(contents);
                 let not_after = pair.not_after;
                 self.in_force.replace(pair);
                 info!("certificate.not_after" = %not_after, "certificate loaded");
             }
             Err(error) => {
-                if self.watch.refused(fingerprint) {
+                if self.watch.refused(contents, dates) {
                     self.in_force.reloads.with_label_values(&[REFUSED]).inc();
                     warn!("error.detail" = %error, "certificate refused: the old one stays");
                 }
             }
         }
     }
+}
 
-    fn usable(&self, files: &Files) -> Result<Pair, TlsError> {
-        let pair = Pair::new(&self.config, files)?;
-        // The old pair may be good still.
-        pair.check_dates(ASN1Time::now())?;
-        Ok(pair)
-    }
+/// What the files hold, where that is to be looked into.
+fn look(
+    config: &Config,
+    watch: &mut Watch,
+    now: ASN1Time,
+) -> Option<(Fingerprint, Result<Pair, TlsError>)> {
+    let files = Files::read(config);
+    let contents = Fingerprint::of(files.as_ref());
+    let pair = || files.and_then(|files| Pair::new(config, &files));
+    watch.sees(contents, now).then(|| (contents, pair()))
 }
 
 /// Decides, by what the polls see, when to look into the files and when to speak.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Watch {
     in_force: Fingerprint,
     /// By the last poll.
     seen: Fingerprint,
-    refused: Option<Fingerprint>,
+    refused: Option<Refused>,
+}
+
+#[derive(Debug, Clone)]
+struct Refused {
+    contents: Fingerprint,
+    /// When they are valid, where that is all that stands in their way.
+    dates: Option<RangeInclusive<ASN1Time>>,
 }
 
 impl Watch {
@@ -143,14 +165,18 @@ impl Watch {
     }
 
     /// Whether to look into what a poll found: seen twice, and not what is in force. What was
-    /// refused is looked into again, since its time may have come.
-    fn sees(&mut self, found: Fingerprint) -> bool {
+    /// refused is looked into again only once its time has come.
+    fn sees(&mut self, found: Fingerprint, now: ASN1Time) -> bool {
         let settled = found == self.seen;
         self.seen = found;
         if settled && found == self.in_force {
             self.refused = None;
         }
-        settled && found != self.in_force
+        let refused = self.refused.as_ref().is_some_and(|refused| {
+            let dates = refused.dates.as_ref();
+            refused.contents == found && !dates.is_some_and(|dates| dates.contains(&now))
+        });
+        settled && found != self.in_force && !refused
     }
 
     fn loaded(&mut self, found: Fingerprint) {
@@ -159,8 +185,9 @@ impl Watch {
     }
 
     /// Whether that is news.
-    fn refused(&mut self, found: Fingerprint) -> bool {
-        self.refused.replace(found) != Some(found)
+    fn refused(&mut self, contents: Fingerprint, dates: Option<RangeInclusive<ASN1Time>>) -> bool {
+        let before = self.refused.replace(Refused { contents, dates });
+        before.is_none_or(|before| before.contents != contents)
     }
 }
 
@@ -184,13 +211,13 @@ mod tests {
         let mut told = Vec::new();
         for &contents in polls {
             let found = Fingerprint([contents; 32]);
-            if !watch.sees(found) {
+            if !watch.sees(found, ASN1Time::now()) {
                 continue;
             }
             if contents % 2 == 0 {
                 watch.loaded(found);
                 told.push((contents, LOADED));
-            } else if watch.refused(found) {
+            } else if watch.refused(found, None) {
                 told.push((contents, REFUSED));
             }
         }
@@ -218,13 +245,22 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_looked_into_again() {
-        let mut watch = Watch::new(Fingerprint([0; 32]));
+    fn what_was_refused_is_looked_into_again_only_once_its_time_has_come() {
+        let at = |seconds| ASN1Time::from_timestamp(seconds).unwrap();
         let found = Fingerprint([1; 32]);
-        assert!(!watch.sees(found) && watch.sees(found));
-        assert!(watch.refused(found));
-        assert!(watch.sees(found));
-        assert!(!watch.refused(found));
+        let looked_into = |dates: Option<RangeInclusive<ASN1Time>>| {
+            let mut watch = Watch::new(Fingerprint([0; 32]));
+            assert!(!watch.sees(found, at(15)) && watch.sees(found, at(15)));
+            assert!(watch.refused(found, dates.clone()));
+            let polls = [9, 10, 20, 21].map(|seconds| watch.sees(found, at(seconds)));
+            assert!(!watch.refused(found, dates));
+            polls
+        };
+        assert_eq!(
+            looked_into(Some(at(10)..=at(20))),
+            [false, true, true, false]
+        );
+        assert_eq!(looked_into(None), [false; 4]);
     }
 
     struct Scene {
