@@ -28,7 +28,7 @@ use smtp_gateway::message::raw::RawMessage;
 use smtp_gateway::message::received::Received;
 use smtp_gateway::message::structure::{Limits, Structure, StructureError};
 use smtp_gateway::smtp::address::{ForwardPath, ReversePath};
-use smtp_gateway::smtp::framing::{DataFramer, LoneNewlines, stuff};
+use smtp_gateway::smtp::framing::normalise;
 
 #[test]
 fn the_test_messages_of_python_are_read_as_python_reads_them() {
@@ -82,7 +82,7 @@ impl Corpus {
                 let below = path.strip_prefix(folder).unwrap().to_str().unwrap();
                 messages.push(Message {
                     name: format!("{name}/{below}"),
-                    content: submitted(&fs::read(&path).unwrap()),
+                    content: Content::new(normalise(&fs::read(&path).unwrap())),
                 });
             }
         }
@@ -158,18 +158,6 @@ fn listed_differences() -> impl Iterator<Item = Difference> {
         let differences = differences.split(", ");
         differences.map(|what| (name.to_owned(), what.to_owned()))
     })
-}
-
-/// What came of a file that a client submitted: it ends the last line and stuffs the dots.
-fn submitted(octets: &[u8]) -> Content {
-    let text = octets.strip_suffix(b"\n").unwrap_or(octets);
-    let text = text.strip_suffix(b"\r").unwrap_or(text);
-    let mut data = stuff(text);
-    data.extend_from_slice(b"\r\n.\r\n");
-    let mut framer = DataFramer::new(0, None);
-    framer.push(&mut data.as_slice());
-    assert!(framer.is_complete());
-    Content::new(framer.finish(LoneNewlines::Normalise).unwrap())
 }
 
 /// The JSON that would leave, raw message and all.

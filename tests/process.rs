@@ -4,11 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 use rcgen::date_time_ymd;
+use smtp_gateway::tls::insecure;
 use tempfile::TempDir;
 
 use crate::support::api::{FakeApi, Play};
 use crate::support::client::SmtpClient;
-use crate::support::gateway::{Certificate, trusting_anyone};
+use crate::support::gateway::Certificate;
 use crate::support::process::{Process, command, run};
 use crate::support::volume::Volume;
 
@@ -473,7 +474,8 @@ fn an_expired_certificate_is_served_with_a_warning() {
     assert_eq!(told["level"], "WARN");
     let detail = told["error.detail"].as_str().unwrap();
     assert!(detail.starts_with("the certificate was valid until Jan"));
-    SmtpClient::logged_in(process.listening("SMTP"), trusting_anyone());
+    let anyone = insecure::client().unwrap();
+    SmtpClient::logged_in(process.listening("SMTP"), anyone);
 }
 
 /// The settings file that README shows, with its paths led to real files.

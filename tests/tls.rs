@@ -96,6 +96,15 @@ fn a_peer_that_does_not_speak_tls_costs_its_own_connection_only() {
     gateway.connect().expect("220");
 }
 
+/// A gateway that looks for another certificate in this volume all the time.
+fn watching(volume: &Volume) -> Gateway {
+    Gateway::sandbox(|config| {
+        config.tls.cert_path = volume.chain();
+        config.tls.key_path = volume.key();
+        config.tls.reload_interval = MOMENT;
+    })
+}
+
 #[test]
 fn files_renamed_over_are_a_new_certificate_under_load() {
     let gateway = Gateway::sandbox(|config| config.tls.reload_interval = MOMENT);
@@ -113,11 +122,7 @@ fn files_renamed_over_are_a_new_certificate_under_load() {
 fn a_symbolic_link_that_kubernetes_swaps_is_a_new_certificate_under_load() {
     let (old, new) = (Certificate::new(), Certificate::new());
     let mut volume = Volume::new(old.chain(), old.key());
-    let gateway = Gateway::sandbox(|config| {
-        config.tls.cert_path = volume.chain();
-        config.tls.key_path = volume.key();
-        config.tls.reload_interval = MOMENT;
-    });
+    let gateway = watching(&volume);
     swap_under_load(&gateway, &old, &new, || {
         volume.publish(new.chain(), new.key());
     });
@@ -187,11 +192,7 @@ fn submit(client: &mut SmtpClient) -> u32 {
 fn a_session_resumes_across_a_new_certificate() {
     let (old, new) = (Certificate::new(), Certificate::new());
     let mut volume = Volume::new(old.chain(), old.key());
-    let gateway = Gateway::sandbox(|config| {
-        config.tls.cert_path = volume.chain();
-        config.tls.key_path = volume.key();
-        config.tls.reload_interval = MOMENT;
-    });
+    let gateway = watching(&volume);
     let client = old.client();
     SmtpClient::logged_in(gateway.smtp(0), client.clone());
     volume.publish(new.chain(), new.key());
@@ -206,11 +207,7 @@ fn a_gauge_tells_when_the_certificate_in_force_expires() {
     let seconds = |year| date_time_ymd(year, 6, 1).unix_timestamp() as f64;
     let (old, new) = (until(2040), until(2060));
     let mut volume = Volume::new(old.chain(), old.key());
-    let gateway = Gateway::sandbox(|config| {
-        config.tls.cert_path = volume.chain();
-        config.tls.key_path = volume.key();
-        config.tls.reload_interval = MOMENT;
-    });
+    let gateway = watching(&volume);
     assert_eq!(gateway.metric(NOT_AFTER), seconds(2040));
     volume.publish(new.chain(), new.key());
     wait_until(|| gateway.metric(LOADED) == 1.0);

@@ -4,9 +4,9 @@
 use std::process::Command;
 
 use smtp_gateway::smtp::framing::stuff;
+use smtp_gateway::tls::insecure;
 
 use crate::support::client::SmtpClient;
-use crate::support::gateway::trusting_anyone;
 use crate::support::process::{Process, command_of};
 
 /// `ulimit -d` bounds all private writable memory of the process, thread stacks included; an
@@ -44,7 +44,7 @@ fn replies_to(bombs: impl IntoIterator<Item = (&'static str, Vec<u8>, &'static s
         limit.contains(" 67108864 "),
         "the limit is in force: {limit}"
     );
-    let mut client = SmtpClient::logged_in(address, trusting_anyone());
+    let mut client = SmtpClient::logged_in(address, insecure::client().unwrap());
     for (name, content, start) in bombs {
         assert!(content.len() < 25 << 20, "{name} is too large to get in");
         client.begin(&["ann@example.net"]);
