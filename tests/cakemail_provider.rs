@@ -196,3 +196,24 @@ fn an_api_that_takes_one_text_gets_the_html_and_no_other_refusal_is_tried_again(
     assert!(reply.contains("List Management"), "{reply}");
     assert_eq!(strict.sent().len(), 1);
 }
+
+#[test]
+fn what_a_later_page_of_senders_says_is_not_said_of_the_message() {
+    let page = r#"{"data":[{"id":"s1","email":"app@example.com","confirmed":true}],
+        "pagination":{"has_more":true}}"#;
+    let sent = r#"{"submitted":true,"data":{"id":"x","status":"queued"}}"#;
+    for (status, body) in [(403, r#"{"detail":"no"}"#), (429, "")] {
+        let api = FakeApi::play([
+            Play::answer(200, page),
+            Play::answer(status, body),
+            Play::answer(201, sent),
+        ]);
+        let gateway = Gateway::before(&api.url(), |config| {
+            config.api.provider = ProviderName::Cakemail;
+            config.delivery.retries = 0;
+        });
+        let content = "From: app@example.com\r\nSubject: s\r\n\r\nx\r\n";
+        let reply = gateway.logged_in().submit(&["a@example.net"], content);
+        assert!(reply.starts_with("250"), "{status}: {reply}");
+    }
+}

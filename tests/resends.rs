@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use smtp_gateway::auth::Source;
+use smtp_gateway::auth::key_api::dialect::Dialect;
 use smtp_gateway::delivery::PartialFailure;
 use smtp_gateway::delivery::http::Requests;
 use tokio::sync::Semaphore;
@@ -221,4 +223,101 @@ fn a_message_with_an_id_has_one_key_for_ever() {
         .collect();
     assert!(keys[0].is_some());
     assert_eq!(keys[0], keys[1]);
+}
+
+#[test]
+fn the_end_of_one_transaction_forgets_nothing_of_another_one_of_the_same_message() {
+    let api = FakeApi::play([taken(), later()]);
+    let gateway = one_by_one(&api);
+    let (ab, c) = (&THREE[..2], &THREE[2..]);
+    assert!(gateway.logged_in().submit(ab, MESSAGE).starts_with("451"));
+    // The other half of its recipients.
+    let mut other = gateway.logged_in();
+    assert!(other.submit(c, MESSAGE).starts_with("250"));
+    other.ask("QUIT", "221");
+    assert!(gateway.logged_in().submit(ab, MESSAGE).starts_with("250"));
+    let expected = ["a", "b", "c", "b"].map(|to| format!("{to}@example.net"));
+    assert_eq!(recipients(&api), expected);
+}
+
+#[test]
+fn other_recipients_of_the_same_message_need_not_wait() {
+    let held = Arc::new(Semaphore::new(0));
+    let api = FakeApi::play([Play::Held(Arc::clone(&held))]);
+    let gateway = Gateway::before(&api.url(), |_| {});
+    let mut one = gateway.logged_in();
+    one.begin(&THREE[..1]);
+    one.send(format!("{MESSAGE}.\r\n"));
+    api.wait_for(1);
+    let reply = gateway.logged_in().submit(&THREE[1..2], MESSAGE);
+    assert!(reply.starts_with("250"), "{reply}");
+    held.add_permits(1);
+    one.expect("250");
+}
+
+#[test]
+fn of_two_messages_that_were_sent_at_once_both_answers_may_get_lost() {
+    let held = Arc::new(Semaphore::new(0));
+    let api = FakeApi::play([Play::Take, Play::Held(Arc::clone(&held))]);
+    let gateway = Gateway::before(&api.url(), |_| {});
+    let mut client = gateway.logged_in();
+    let second = MESSAGE.replace("hello", "other");
+    let mut octets = String::new();
+    for message in [MESSAGE, &second] {
+        octets += "MAIL FROM:<app@example.com>\r\nRCPT TO:<a@example.net>\r\n";
+        octets += &format!("BDAT {} LAST\r\n{message}", message.len());
+    }
+    client.send(octets);
+    wait_until(|| gateway.metric("smtp_emails_received_total") == 2.0);
+    drop(client);
+    held.add_permits(1);
+    wait_until(|| gateway.metric("smtp_active_connections") == 0.0);
+    let mut again = gateway.logged_in();
+    for message in [MESSAGE, &second] {
+        assert!(again.submit(&THREE[..1], message).starts_with("250"));
+    }
+    assert_eq!(api.recorded().len(), 2);
+}
+
+#[test]
+fn a_client_that_says_quit_and_leaves_before_the_answer_has_not_heard_it() {
+    let held = Arc::new(Semaphore::new(0));
+    let api = FakeApi::play([Play::Held(Arc::clone(&held))]);
+    let gateway = Gateway::before(&api.url(), |_| {});
+    let mut client = gateway.logged_in();
+    client.begin(&THREE[..1]);
+    client.send(format!("{MESSAGE}.\r\n"));
+    api.wait_for(1);
+    client.send("QUIT\r\n");
+    drop(client);
+    held.add_permits(1);
+    wait_until(|| gateway.metric("smtp_active_connections") == 0.0);
+    let reply = gateway.logged_in().submit(&THREE[..1], MESSAGE);
+    assert!(reply.starts_with("250"), "{reply}");
+    assert_eq!(api.recorded().len(), 1);
+}
+
+#[test]
+fn a_key_that_was_mended_is_asked_about_again() {
+    let refused = Play::answer(401, r#"{"error":"no"}"#);
+    let auth = FakeApi::play([
+        Play::answer(200, r#"{"api_key":"k1"}"#),
+        Play::answer(200, r#"{"api_key":"k1"}"#),
+        Play::answer(200, r#"{"api_key":"k2"}"#),
+    ]);
+    let api = FakeApi::play([later(), refused]);
+    let gateway = Gateway::before(&api.url(), |config| {
+        config.api.requests = Requests::PerRecipient;
+        config.api.concurrency = 1;
+        config.delivery.retries = 0;
+        config.auth.source = Source::KeyApi;
+        config.auth.dialect = Dialect::Validate;
+        config.auth.url = auth.url();
+        config.auth.accounts.clear();
+    });
+    let mut client = gateway.logged_in();
+    assert!(client.submit(&THREE[..2], MESSAGE).starts_with("451"));
+    let reply = client.submit(&THREE[..2], MESSAGE);
+    assert!(reply.starts_with("250 2.0.0 Ok"), "{reply}");
+    assert!(!reply.contains("refused"), "{reply}");
 }

@@ -154,3 +154,12 @@ fn refusals_never_open_the_breaker() {
     }
     assert!(submit(&mut client).starts_with("250"));
 }
+
+#[test]
+fn a_request_that_is_still_being_worked_on_is_no_refusal() {
+    let in_progress = r#"{"error":"a request with this key is in progress"}"#;
+    let api = FakeApi::play([Play::Reset, Play::answer(409, in_progress)]);
+    let gateway = Gateway::before(&api.url(), |config| config.api.idempotent = true);
+    let reply = submit(&mut gateway.logged_in());
+    assert_eq!(reply, "250 2.0.0 Ok: queued as api-3\r\n");
+}

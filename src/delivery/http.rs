@@ -234,7 +234,7 @@ impl Http {
         let client = http_client::client(&config.connections(), &url)?;
         Ok(Self {
             provider,
-            caller: Caller::new(client, config, delivery.retries, registry),
+            caller: Caller::new(client, config, delivery, registry),
             senders: Senders::default(),
             unknown_outcome: delivery.unknown_outcome,
         })

@@ -19,23 +19,33 @@ impl Fingerprint {
     }
 }
 
+/// What a fingerprint is for some recipients.
+pub type Key = [u8; SHA256_OUTPUT_LEN];
+
+impl Fingerprint {
+    /// The message for these recipients, in whatever order.
+    pub fn key(&self, recipients: &[ForwardPath]) -> Key {
+        let mut recipients: Vec<String> = recipients.iter().map(ToString::to_string).collect();
+        recipients.sort_unstable();
+        let parts = recipients.iter().map(String::as_bytes);
+        hash(std::iter::once(self.0.as_slice()).chain(parts))
+    }
+}
+
 /// Makes the keys of a message's requests.
 #[derive(Clone, Copy)]
-pub struct Idempotency([u8; SHA256_OUTPUT_LEN]);
+pub struct Idempotency(Fingerprint);
 
 impl Idempotency {
     /// `id` tells apart what the fingerprint cannot: the client's Message-ID is a part of the
     /// content, so it may be empty; where there is none, two intended messages may look the same.
     pub fn new(fingerprint: Fingerprint, id: &str) -> Self {
-        Self(hash([&fingerprint.0, id.as_bytes()]))
+        Self(Fingerprint(hash([&fingerprint.0, id.as_bytes()])))
     }
 
-    /// The key of the request for these recipients, in whatever order.
+    /// The key of the request for these recipients: 32 hex digits.
     pub fn key(&self, recipients: &[ForwardPath]) -> String {
-        let mut recipients: Vec<String> = recipients.iter().map(ToString::to_string).collect();
-        recipients.sort_unstable();
-        let parts = recipients.iter().map(String::as_bytes);
-        let digest = hash(std::iter::once(self.0.as_slice()).chain(parts));
+        let digest = self.0.key(recipients);
         digest
             .iter()
             .take(16)

@@ -12,10 +12,9 @@ use crate::message::email::VisibleAddress;
 use crate::message::mime;
 use crate::message::structure::Structure;
 use crate::smtp::address::ForwardPath;
-use crate::submission::memory::Settled;
+use crate::submission::memory::Turn;
 use crate::submission::verdict::verdict;
-use crate::submission::{Answered, Deferral, Intake, Receipt, Refusal, Submission};
-use crate::telemetry::privacy::random_id;
+use crate::submission::{Answered, Deferral, Failure, Intake, Receipt, Refusal, Submission};
 
 impl Intake {
     /// Takes a message: when this gives a receipt, the backend answers for it.
@@ -88,36 +87,35 @@ impl Intake {
             has_message_id,
         } = read;
         let deadline = Instant::now() + self.deadline;
-        let Ok(mut turn) = timeout_at(deadline, self.memory.turn(fingerprint)).await else {
+        let recipients = outgoing.envelope.recipients().to_vec();
+        let turn = self.memory.turn(fingerprint, &recipients);
+        let Ok(mut turn) = timeout_at(deadline, turn).await else {
             return Answered::refused(Refusal::Deferred {
                 cause: Deferral::TimedOut,
                 reason: None,
             });
         };
         if !has_message_id {
-            let id = turn.settled.id.get_or_insert_with(random_id);
-            outgoing.idempotency = Idempotency::new(fingerprint, id);
+            outgoing.idempotency = Idempotency::new(fingerprint, &turn.id().await);
         }
         let id = outgoing.id.clone();
-        let outcomes = self.outcomes(outgoing, &mut turn.settled, deadline).await;
+        let outcomes = self
+            .outcomes(outgoing, &recipients, &mut turn, deadline)
+            .await;
         let result = verdict(&outcomes, &id, self.partial_failure);
         let unheard = match &result {
             Err(Refusal::Deferred { .. }) => {
-                turn.remember().await;
+                turn.remember(|_| true).await;
                 None
             }
+            // What was refused may be mended before the message comes again.
             Err(Refusal::PartlyFailed { .. }) => {
-                // What was refused may be mended before the message comes again.
-                let delivered = |outcome: &Outcome| matches!(outcome, Outcome::Delivered { .. });
-                turn.settled
-                    .outcomes
-                    .retain(|_, outcome| delivered(outcome));
-                turn.remember().await;
+                turn.remember(may_have_arrived).await;
                 None
             }
             _ if is_listening().await => Some(turn.end().await),
             _ => {
-                turn.remember().await;
+                turn.remember(|_| true).await;
                 None
             }
         };
@@ -128,34 +126,60 @@ impl Intake {
     async fn outcomes(
         &self,
         mut outgoing: Outgoing,
-        settled: &mut Settled,
+        recipients: &[ForwardPath],
+        turn: &mut Turn,
         deadline: Instant,
     ) -> Vec<Outcome> {
-        let recipients = outgoing.envelope.recipients().to_vec();
-        let is_settled = |recipient: &ForwardPath| settled.outcomes.contains_key(recipient);
-        outgoing.envelope.retain(|recipient| !is_settled(recipient));
+        outgoing
+            .envelope
+            .retain(|recipient| turn.outcome(recipient).is_none());
         let missing = outgoing.envelope.recipients().len();
         let remembered = recipients.len().saturating_sub(missing);
         self.metrics.remembered.inc_by(remembered as u64);
         let mut new = Vec::new();
-        if missing > 0 || recipients.is_empty() {
+        if missing > 0 {
             new = self.backend.deliver(&Arc::new(outgoing), deadline).await;
             self.metrics.count(&new);
         }
         let mut new = new.into_iter();
-        let mut outcomes = Vec::with_capacity(recipients.len());
-        for recipient in recipients {
-            if let Some(outcome) = settled.outcomes.get(&recipient) {
-                outcomes.push(outcome.clone());
-            } else if let Some(outcome) = new.next() {
-                if !matches!(outcome, Outcome::Deferred { .. }) {
-                    settled.outcomes.insert(recipient, outcome.clone());
-                }
-                outcomes.push(outcome);
+        let mut outcome = |recipient: &ForwardPath| {
+            if let Some(outcome) = turn.outcome(recipient) {
+                return outcome.clone();
             }
-        }
-        outcomes
+            // Nobody answers for one without an outcome.
+            let missing = Outcome::deferred(Deferral::Unavailable);
+            let outcome = new.next().unwrap_or(missing);
+            if is_settled(&outcome) {
+                turn.settle(recipient, outcome.clone());
+            }
+            outcome
+        };
+        recipients.iter().map(&mut outcome).collect()
     }
+}
+
+/// Whether another try could not change it. What the API says of a key or a sender can be mended
+/// while the client still tries.
+fn is_settled(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Delivered { .. } => true,
+        Outcome::Deferred { .. } => false,
+        Outcome::Failed { cause, .. } => !matches!(
+            cause,
+            Failure::KeyRefused | Failure::Forbidden | Failure::Sender
+        ),
+    }
+}
+
+fn may_have_arrived(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Delivered { .. }
+            | Outcome::Failed {
+                cause: Failure::Unknown,
+                ..
+            }
+    )
 }
 
 /// A message that was read, and how it is known again.

@@ -23,7 +23,7 @@ use crate::delivery::http::failure::{ApiError, Broken, Metrics};
 use crate::delivery::http::provider::{Answer, Provider, Request, Response};
 use crate::delivery::http::throttle::Throttle;
 use crate::delivery::retry::{Retries, retry_after};
-use crate::delivery::{Deferral, Outgoing};
+use crate::delivery::{self, Deferral, Outgoing};
 use crate::http_client;
 use crate::message::pieces::Pieces;
 use crate::secret::Secret;
@@ -37,6 +37,8 @@ pub(super) struct Caller {
     key: Option<Secret>,
     permits: Semaphore,
     retries: u32,
+    /// With less time than this no call is begun.
+    least_time: Duration,
     breaker: Mutex<Breaker>,
     throttle: Throttle,
     metrics: Metrics,
@@ -46,14 +48,15 @@ impl Caller {
     pub(super) fn new(
         client: reqwest::Client,
         config: &Config,
-        retries: u32,
+        delivery: &delivery::Config,
         registry: &Registry,
     ) -> Self {
         Self {
             client,
             key: config.key.clone().filter(|key| !key.is_empty()),
             permits: Semaphore::new(usize::try_from(config.concurrency).unwrap_or(usize::MAX)),
-            retries,
+            retries: delivery.retries,
+            least_time: (delivery.deadline.duration() / 8).min(LEAST_TIME),
             breaker: Mutex::new(Breaker::new(Instant::now().into_std())),
             throttle: Throttle::default(),
             metrics: Metrics::new(registry),
@@ -140,6 +143,9 @@ impl<'a> Calls<'a> {
     }
 
     async fn send_as_it_is(&self, request: &Request) -> (Answer, bool) {
+        if let Some(answer) = self.to_all.get() {
+            return (answer.clone(), false);
+        }
         let wants_fallback = AtomicBool::new(false);
         let judge = |response: &Response| match self.provider.answer(response) {
             Answer::Taken { id } => Ok(id),
@@ -154,6 +160,9 @@ impl<'a> Calls<'a> {
             Ok(id) => Answer::Taken { id },
             Err(answer) => answer,
         };
+        if answer.is_to_the_account() {
+            self.to_all.get_or_init(|| answer.clone());
+        }
         (answer, wants_fallback.load(Ordering::Relaxed))
     }
 
@@ -179,6 +188,10 @@ impl<'a> Calls<'a> {
         })
     }
 
+    fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// The key that the next call will use, if it uses one.
     pub(super) async fn current_key(&self) -> Result<Option<Secret>, Answer> {
         let own = self.key(self.outgoing.identity.api_key.current()).await?;
@@ -196,9 +209,6 @@ impl<'a> Calls<'a> {
         judge: impl Fn(&Response) -> Result<T, Answer>,
     ) -> Result<T, Answer> {
         self.check_throttle()?;
-        if let Some(answer) = self.to_all.get() {
-            return Err(answer.clone());
-        }
         let mut key = self.current_key().await?;
         let mut retries = Retries::new(self.caller.retries);
         loop {
@@ -211,12 +221,12 @@ impl<'a> Calls<'a> {
                 (Answer::KeyRefused { .. } | Answer::Forbidden { .. }, refused) => {
                     let renewed = self.renewed(refused.as_ref()).await?;
                     if renewed.is_none() || renewed == *refused {
-                        return Err(self.to_all.get_or_init(|| answer).clone());
+                        return Err(answer);
                     }
                     key = renewed;
                 }
                 _ if answer.is_repeatable() || (repeat_unknown && answer == Answer::Unknown) => {
-                    let time = self.deadline.saturating_duration_since(Instant::now());
+                    let time = self.time_left().saturating_sub(self.caller.least_time);
                     match retries.next(asked, time, random()) {
                         Some(wait) => sleep(wait).await,
                         None => {
@@ -259,6 +269,11 @@ impl<'a> Calls<'a> {
             caller.metrics.error(ApiError::TimedOut);
             return (Err(Answer::deferred(Deferral::TimedOut)), None);
         };
+        // A call that is cut off by the deadline may have been taken.
+        if self.time_left() < caller.least_time {
+            caller.metrics.error(ApiError::TimedOut);
+            return (Err(Answer::deferred(Deferral::TimedOut)), None);
+        }
         let admission = match caller.admit() {
             Ok(admission) => admission,
             Err(answer) => return (Err(answer), None),
@@ -267,12 +282,16 @@ impl<'a> Calls<'a> {
         let result = self.exchange(request, headers).await;
         let latency = &caller.metrics.latency;
         latency.observe(started.elapsed().as_secs_f64());
-        caller.record(admission, health(&result));
+        if let Some(health) = health(&result) {
+            caller.record(admission, health);
+        }
         match result {
             Ok(exchanged) => {
                 let judged = match judge(&exchanged.response) {
                     // Nobody can have taken what had not left.
-                    Ok(_) if !exchanged.had_left => Err(Answer::Unknown),
+                    Ok(_) | Err(Answer::Unknown) if !exchanged.had_left => {
+                        Err(Answer::deferred(Deferral::Unavailable))
+                    }
                     judged => judged,
                 };
                 let status = exchanged.response.status;
@@ -359,19 +378,20 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Makes no more calls of an account to which the API says that there are too many: of this
-    /// message, and of others for as long as it asks.
+    /// Makes no more calls of an account for as long as the API asks.
     fn hold(&self, asked: Option<Duration>, answer: &Answer) {
         let Answer::Deferred { cause, .. } = answer else {
             return;
         };
-        if *cause == Deferral::Throttled {
-            self.to_all.get_or_init(|| answer.clone());
-        }
         if let Some(asked) = asked {
             let now = Instant::now();
             let throttle = &self.caller.throttle;
-            throttle.hold(&self.throttled(), *cause, now, now + asked);
+            throttle.hold(
+                &self.throttled(),
+                *cause,
+                now,
+                now + asked.min(LONGEST_HOLD),
+            );
         }
     }
 
@@ -395,13 +415,26 @@ struct Exchanged {
     retry_after: Option<Duration>,
 }
 
-fn health(result: &Result<Exchanged, Broken>) -> Health {
-    let ill = match result {
-        Ok(exchanged) => exchanged.response.status >= 500,
-        Err(broken) => matches!(broken.error, ApiError::Connect | ApiError::TimedOut),
-    };
-    if ill { Health::Ill } else { Health::Well }
+/// What a call says of the API's health; nothing where it says something of the account, or of
+/// something in between.
+fn health(result: &Result<Exchanged, Broken>) -> Option<Health> {
+    match result {
+        Ok(exchanged) => match exchanged.response.status {
+            500.. => Some(Health::Ill),
+            300..=399 | 401 | 403 | 429 => None,
+            _ => Some(Health::Well),
+        },
+        Err(broken) => match broken.error {
+            ApiError::Connect | ApiError::TimedOut => Some(Health::Ill),
+            _ => None,
+        },
+    }
 }
+
+/// How long an account is left alone at most before the API is asked again.
+const LONGEST_HOLD: Duration = Duration::from_secs(600);
+/// An API that takes longer than this is in trouble.
+const LEAST_TIME: Duration = Duration::from_secs(3);
 
 /// From 0 to 1.
 fn random() -> f64 {

@@ -90,9 +90,11 @@ impl Provider for Json {
                 None => Answer::Unknown,
             },
             203..=299 => Answer::Unknown,
-            408 | 425 | 503 => Answer::deferred(Deferral::Unavailable),
+            425 | 503 => Answer::deferred(Deferral::Unavailable),
+            // The first request with this key is not done yet.
+            409 if self.idempotent => Answer::Unknown,
             429 => Answer::deferred(Deferral::Throttled),
-            500..=599 => Answer::Unknown,
+            408 | 500..=599 => Answer::Unknown,
             status => match (status, reason()) {
                 (401, reason @ Some(_)) => Answer::KeyRefused { reason },
                 (403, reason @ Some(_)) => Answer::Forbidden { reason },
@@ -232,7 +234,7 @@ mod tests {
             }
             assert_eq!(answer(413, body), refused(Failure::TooLarge, reason));
         }
-        for status in 400..=499 {
+        for status in (400..=499).filter(|status| *status != 408) {
             let answer = answer(status, "<html>404 page not found</html>");
             assert!(matches!(answer, Answer::Deferred { .. }), "{status}");
         }
@@ -262,7 +264,7 @@ mod tests {
             (401, key_refused.clone()),
             (402, Answer::deferred(Deferral::Quota)),
             (403, forbidden),
-            (408, Answer::deferred(Deferral::Unavailable)),
+            (408, Answer::Unknown),
             (429, Answer::deferred(Deferral::Throttled)),
             (500, Answer::Unknown),
             (502, Answer::Unknown),

@@ -180,6 +180,15 @@ impl Answer {
         )
     }
 
+    /// Whether it would be the same for every other recipient.
+    pub(super) fn is_to_the_account(&self) -> bool {
+        match self {
+            Self::KeyRefused { .. } | Self::Forbidden { .. } => true,
+            Self::Deferred { cause, .. } => *cause == Deferral::Throttled,
+            Self::Taken { .. } | Self::Refused { .. } | Self::Unknown => false,
+        }
+    }
+
     pub fn refused(cause: Failure, reason: Option<Quote>) -> Self {
         Self::Refused { cause, reason }
     }

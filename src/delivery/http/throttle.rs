@@ -25,7 +25,7 @@ impl Throttle {
         if held.len() >= MAX_HELD {
             held.retain(|_, (until, _)| now < *until);
         }
-        if held.len() < MAX_HELD {
+        if held.len() < MAX_HELD || held.contains_key(account) {
             held.insert(account.to_owned(), (until, cause));
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error};
 
@@ -45,8 +46,8 @@ pub(super) struct Connection {
     octets_read: u64,
     /// When the wait for the present command began.
     waiting_since: Option<Instant>,
-    /// The last final answer to a message, until the client says something more.
-    unheard: Option<Unheard>,
+    /// Final answers to messages, until the client says something more.
+    unheard: Vec<Unheard>,
 }
 
 impl Connection {
@@ -80,7 +81,7 @@ impl Connection {
             transactions: 0,
             octets_read: 0,
             waiting_since: None,
-            unheard: None,
+            unheard: Vec::new(),
             service,
         }
     }
@@ -89,12 +90,10 @@ impl Connection {
     pub(super) async fn run(mut self, stream: TcpStream) {
         let started = Instant::now();
         let result = self.converse(Stream::Clear(stream)).await;
-        if let Some(unheard) = self
-            .unheard
-            .take()
-            .filter(|_| self.session.ending().is_none())
-        {
-            unheard.remember().await;
+        if result.is_err() || self.session.ending().is_none() {
+            for unheard in self.unheard.drain(..) {
+                unheard.remember().await;
+            }
         }
         let duration = started.elapsed();
         let ending = ending_label(self.session.ending());
@@ -202,30 +201,33 @@ impl Connection {
             Ok(Err(_)) => self.session.timed_out(),
             Ok(Ok(read)) => {
                 let octets = buffer.get(..read?).unwrap_or_default();
-                return Ok(self.take(octets));
+                self.take(octets);
+                if !octets.is_empty() {
+                    self.unheard.clear();
+                }
+                return Ok(!octets.is_empty());
             }
         }
         Ok(true)
     }
 
-    /// Hands octets that were read to the session. False at the end of the stream.
-    fn take(&mut self, octets: &[u8]) -> bool {
+    /// Hands octets that were read to the session.
+    fn take(&mut self, octets: &[u8]) {
         self.octets_read += octets.len() as u64;
         self.session.receive(octets);
-        let is_there = !octets.is_empty();
-        if is_there {
-            self.unheard = None;
-        }
-        is_there
     }
 
-    /// Whether the client has not left, without waiting for anything.
+    /// Whether the client has not left, as far as that can be told without waiting. It may have said
+    /// more before it left, without hearing the answer.
     fn is_listening(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> bool {
-        match stream.read(buffer).now_or_never() {
-            None => true,
-            Some(Ok(read)) => self.take(buffer.get(..read).unwrap_or_default()),
-            Some(Err(_)) => false,
+        for _ in 0..LAST_WORDS {
+            match unconstrained(stream.read(buffer)).now_or_never() {
+                None => return true,
+                Some(Ok(0) | Err(_)) => return false,
+                Some(Ok(read)) => self.take(buffer.get(..read).unwrap_or_default()),
+            }
         }
+        true
     }
 
     fn patience(&self, wait: Wait) -> Duration {
@@ -343,7 +345,9 @@ impl Connection {
                 (replies::refused(refusal), self.after_refusal(is_login))
             }
         };
-        self.unheard = answered.unheard();
+        if self.unheard.len() < MAX_UNHEARD {
+            self.unheard.extend(answered.unheard());
+        }
         answer
     }
 
@@ -397,6 +401,10 @@ enum Interruption {
     LastCall,
 }
 
+/// Reads of what a client said while its message was on its way.
+const LAST_WORDS: usize = 8;
+/// Messages that one client sends without waiting for an answer.
+const MAX_UNHEARD: usize = 16;
 /// 0 in the settings: a session that nobody ends.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 const COMMAND_BUFFER: usize = 2 * 1024;

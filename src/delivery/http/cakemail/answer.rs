@@ -65,9 +65,9 @@ fn error(response: &Response) -> Answer {
     let body: Option<Value> = serde_json::from_slice(&response.body).ok();
     let detail = body.as_ref().and_then(Detail::read);
     match (response.status, detail) {
-        (408 | 425 | 503, _) => Answer::deferred(Deferral::Unavailable),
+        (425 | 503, _) => Answer::deferred(Deferral::Unavailable),
         (429, _) => Answer::deferred(Deferral::Throttled),
-        (500.., _) => Answer::Unknown,
+        (408 | 500.., _) => Answer::Unknown,
         (401, Some(detail)) => Answer::KeyRefused {
             reason: Some(detail.reason),
         },
@@ -364,7 +364,7 @@ mod tests {
                 },
             ),
             (403, foreign, Answer::deferred(Deferral::NotUnderstood)),
-            (408, "", Answer::deferred(Deferral::Unavailable)),
+            (408, "", Answer::Unknown),
             (425, "", Answer::deferred(Deferral::Unavailable)),
             (429, "", Answer::deferred(Deferral::Throttled)),
             (500, DETAIL, Answer::Unknown),
