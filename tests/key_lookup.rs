@@ -507,3 +507,17 @@ fn no_key_password_or_address_is_logged() {
         assert!(!log.contains(canary), "{canary} is in {log}");
     }
 }
+
+#[test]
+fn a_key_that_is_still_good_is_used_while_nobody_can_be_asked() {
+    let down = || Play::answer(503, NO);
+    let scene = Scene::with([token("k1", LONG), down(), down()], [], |config| {
+        // Nothing is kept, so that each message asks.
+        config.auth.cache_ttl = Period::seconds(0);
+    });
+    let mut client = scene.logged_in();
+    send(&mut client, "250");
+    send(&mut client, "250");
+    assert_eq!(scene.keys(), ["Bearer k1", "Bearer k1"]);
+    assert_eq!(scene.asked(), 3);
+}

@@ -102,7 +102,17 @@ impl SessionKey {
             Some(latest) if latest.has_expired() => latest.refresh_token.clone(),
             _ => None,
         };
-        self.find(Wanted::Use, refresh_token).await
+        match self.find(Wanted::Use, refresh_token).await {
+            // That nobody can be asked does not make a good key bad.
+            Err(Denied::Unavailable) => self.unexpired().ok_or(Denied::Unavailable),
+            found => found,
+        }
+    }
+
+    fn unexpired(&self) -> Option<Secret> {
+        let latest = self.latest();
+        let latest = latest.as_ref().filter(|latest| !latest.has_expired())?;
+        Some(latest.key.clone())
     }
 
     async fn renewed(&self, refused: &Secret) -> Result<Secret, Denied> {

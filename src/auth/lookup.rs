@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounterVec;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -25,6 +26,8 @@ pub struct KeyLookup {
     hash: KeyedHash,
     /// For one look-up with everything.
     timeout: Duration,
+    /// Look-ups at the same time.
+    permits: Semaphore,
     outcomes: IntCounterVec,
 }
 
@@ -101,6 +104,7 @@ impl KeyLookup {
             cache: Arc::new(KeyCache::new(bounds, registry)),
             hash: KeyedHash::new(),
             timeout: config.timeout.duration(),
+            permits: Semaphore::new(MAX_LOOKUPS),
             outcomes: registry.counter_by(
                 "smtp_auth_lookups_total",
                 "Credentials and keys that an API was asked about, by its answer",
@@ -182,7 +186,10 @@ impl KeyLookup {
         credentials: &Credentials,
         refresh_token: Option<Secret>,
     ) -> Result<(Granted, Proof), Denied> {
-        let looked_up = self.ask(credentials, refresh_token);
+        let looked_up = async {
+            let _permit = self.permits.acquire().await;
+            self.ask(credentials, refresh_token).await
+        };
         let looked_up = timeout(self.timeout, looked_up).await.unwrap_or_else(|_| {
             warn!("error.kind" = "timeout", "a key cannot be looked up");
             Err(Denied::Unavailable)
@@ -209,11 +216,16 @@ impl KeyLookup {
             }
             Way::Unchecked => return Ok((passed(credentials), Proof::Password)),
         };
-        if let Some(refresh_token) = refresh_token
-            && let Ok(mut granted) = key_api.refresh(&refresh_token).await
-        {
-            granted.refresh_token = granted.refresh_token.or(Some(refresh_token));
-            return Ok((granted, Proof::RefreshToken));
+        if let Some(refresh_token) = refresh_token {
+            match key_api.refresh(&refresh_token).await {
+                Ok(mut granted) => {
+                    granted.refresh_token = granted.refresh_token.or(Some(refresh_token));
+                    return Ok((granted, Proof::RefreshToken));
+                }
+                Err(Denied::Unavailable) => return Err(Denied::Unavailable),
+                // It has run out: the password has not.
+                Err(Denied::Credentials | Denied::Challenge) => {}
+            }
         }
         let granted = key_api.log_in(credentials).await?;
         Ok((granted, Proof::Password))
@@ -228,5 +240,7 @@ fn passed(credentials: &Credentials) -> Granted {
     }
 }
 
+/// As many as calls to the email API, as a rule. Who has to wait does so within the same time.
+const MAX_LOOKUPS: usize = 100;
 /// What a personal access token starts with, which is a key itself.
 const PERSONAL_ACCESS_TOKEN: &str = "ck_pat_";

@@ -109,8 +109,10 @@ impl Dialect {
                     granted(found.api_key, expires_in, None)
                 })
                 .ok_or(Denied::Unavailable),
-            // A user name that is no address is 400 or 422, and no better than an unknown one.
-            (Self::Token, 400 | 401 | 403 | 422) if has_details(body) => Err(Denied::Credentials),
+            (Self::Token, 401 | 403) if has_details(body) => Err(Denied::Credentials),
+            // A user name that is no address is no better than an unknown one. What else the API
+            // does not like about the request is not the client's fault.
+            (Self::Token, 400 | 422) if is_about_the_login(body) => Err(Denied::Credentials),
             (Self::Validate, 401 | 403) if is_error(body) => Err(Denied::Credentials),
             _ => Err(Denied::Unavailable),
         }
@@ -189,6 +191,15 @@ fn is_challenge(body: &[u8]) -> bool {
             .iter()
             .any(|place| body.pointer(place).is_some_and(Value::is_string))
     })
+}
+
+/// Whether the details name the user or the password, or nothing in particular.
+fn is_about_the_login(body: &[u8]) -> bool {
+    let named = |body: Value| {
+        let place = body.pointer("/detail/0/loc")?.as_array()?.last()?.clone();
+        Some(["username", "password", "body"].contains(&place.as_str()?))
+    };
+    has_details(body) && read::<Value>(body).and_then(named).unwrap_or(false)
 }
 
 /// `{"detail":[{"msg":"…","type":"…"}]}`
@@ -335,12 +346,20 @@ mod tests {
             dialect.granted(status, body.as_bytes()).unwrap_err()
         };
         let coded = r#"{"detail":[{"msg":"no","type":"forbidden","code":7,"loc":["body"]}]}"#;
-        for status in [400, 401, 403, 422] {
-            for body in [DETAIL, coded] {
-                let denied = denied(Dialect::Token, status, body);
-                assert_eq!(denied, Denied::Credentials, "{status}");
-            }
+        let username = r#"{"detail":[{"msg":"no","type":"x","loc":["body","username"]}]}"#;
+        for (status, body) in [
+            (401, DETAIL),
+            (401, coded),
+            (403, DETAIL),
+            (403, coded),
+            (400, coded),
+            (422, coded),
+            (422, username),
+        ] {
+            let denied = denied(Dialect::Token, status, body);
+            assert_eq!(denied, Denied::Credentials, "{status} {body}");
         }
+        let scopes = r#"{"detail":[{"msg":"no","type":"x","loc":["body","scopes"]}]}"#;
         for body in [r#"{"error":"no","message":"no"}"#, DETAIL] {
             for status in [401, 403] {
                 let denied = denied(Dialect::Validate, status, body);
@@ -352,6 +371,9 @@ mod tests {
             (Dialect::Token, 401, ""),
             (Dialect::Token, 401, r#"{"message":"Unauthorized"}"#),
             (Dialect::Token, 403, "<html>blocked by a firewall</html>"),
+            (Dialect::Token, 400, DETAIL),
+            (Dialect::Token, 422, DETAIL),
+            (Dialect::Token, 422, scopes),
             (Dialect::Token, 404, DETAIL),
             (Dialect::Token, 201, r#"{"access_token":"a"}"#),
             (Dialect::Token, 302, ""),
