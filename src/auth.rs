@@ -193,7 +193,7 @@ impl Authenticator {
     /// Who these credentials belong to.
     ///
     /// # Errors
-    /// [`Denied`]; takes about as long as a success.
+    /// [`Denied`]; nobody is told whether it was the user or the password.
     pub async fn authenticate(&self, credentials: Credentials) -> Result<Identity, Denied> {
         match &self.lookup {
             Lookup::Keys(keys) => keys.authenticate(credentials).await,

@@ -239,8 +239,8 @@ impl Config {
             (auth::Source::KeyApi, BackendName::Http) if self.auth.url.is_empty() => {
                 settings.fault(
                     "auth.url",
-                    "expected the base URL of the authentication API; for accounts of the \
-                     settings, set auth.source = \"static\"",
+                    "expected the base URL of the authentication API (CAKEMAIL_AUTH_URL); \
+                     for accounts of the settings, set auth.source = \"static\"",
                 );
             }
             (auth::Source::Static, _) if self.auth.accounts.is_empty() => {
@@ -258,8 +258,8 @@ impl Config {
         match self.backend {
             BackendName::Http if url_missing => settings.fault(
                 "api.url",
-                "expected the base URL of the email API; to try things out without one, \
-                 run `smtp-gateway sandbox`",
+                "expected the base URL of the email API (CAKEMAIL_API_URL); \
+                 to try things out without one, run `smtp-gateway sandbox`",
             ),
             BackendName::Http | BackendName::Sandbox => {
                 let mut api = self.api.clone();

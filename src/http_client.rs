@@ -38,6 +38,10 @@ pub enum ClientError {
     PlainHttp,
     #[error("user and password have no place in it: use a key")]
     Userinfo,
+    #[error("expected the base URL alone, without ? and #")]
+    NotBase,
+    #[error("expected the base URL alone: {0} is appended to it")]
+    PathAlready(&'static str),
     #[error("{0:?} does not start with /")]
     Path(String),
     #[error(transparent)]
@@ -58,6 +62,9 @@ pub fn url(base: &str, path: &str, allow_http: bool) -> Result<Url, ClientError>
     let url = Url::parse(&text).map_err(|_| ClientError::Url)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(ClientError::Userinfo);
+    }
+    if base.contains(['?', '#']) {
+        return Err(ClientError::NotBase);
     }
     match url.scheme() {
         "https" => Ok(url),
@@ -148,6 +155,9 @@ mod tests {
             url("https://u:p@api.example", "/v1"),
             Err(ClientError::Userinfo)
         ));
+        for base in ["https://api.example#x", "https://api.example?x=1"] {
+            assert!(matches!(url(base, "/v1"), Err(ClientError::NotBase)));
+        }
         let joined = url("https://api.example/v1/", "/messages").unwrap();
         assert_eq!(joined.as_str(), "https://api.example/v1/messages");
     }

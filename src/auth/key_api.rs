@@ -32,6 +32,9 @@ impl KeyApi {
         dialect: Dialect,
         connections: &Connections,
     ) -> Result<Self, ClientError> {
+        if base.trim_end_matches('/').ends_with(dialect.path()) {
+            return Err(ClientError::PathAlready(dialect.path()));
+        }
         let url = http_client::url(base, dialect.path(), connections.allow_http)?;
         Ok(Self {
             client: http_client::client(connections, &url)?,
@@ -125,4 +128,26 @@ fn told<T>(status: u16, answer: Result<T, Denied>) -> Result<T, Denied> {
         );
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_with_the_path_in_it_is_refused() {
+        let connections = Connections {
+            connect_timeout: std::time::Duration::from_secs(1),
+            idle_timeout: std::time::Duration::from_secs(1),
+            ca_path: None,
+            allow_http: false,
+        };
+        for (base, dialect) in [
+            ("http://127.0.0.1:9/token/", Dialect::Token),
+            ("http://127.0.0.1:9/v1/validate", Dialect::Validate),
+        ] {
+            let made = KeyApi::new(base, dialect, &connections);
+            assert!(matches!(made, Err(ClientError::PathAlready(_))), "{base}");
+        }
+    }
 }

@@ -60,7 +60,11 @@ impl Ways {
         let connections = &api.connections;
         let at_fault = |error: ClientError| AuthError::Client {
             setting: match error {
-                ClientError::Url | ClientError::PlainHttp | ClientError::Userinfo => base_setting,
+                ClientError::Url
+                | ClientError::PlainHttp
+                | ClientError::Userinfo
+                | ClientError::NotBase
+                | ClientError::PathAlready(_) => base_setting,
                 ClientError::Path(_) => "auth.check_path",
                 ClientError::Tls(_) => "api.ca_path",
                 ClientError::Client(_) => "api",

@@ -169,7 +169,11 @@ impl HttpError {
             Self::Concurrency => "api.concurrency",
             Self::Setting { key, .. } => key,
             Self::Client(error) => match error {
-                ClientError::Url | ClientError::PlainHttp | ClientError::Userinfo => "api.url",
+                ClientError::Url
+                | ClientError::PlainHttp
+                | ClientError::Userinfo
+                | ClientError::NotBase
+                | ClientError::PathAlready(_) => "api.url",
                 ClientError::Path(_) => "api.path",
                 ClientError::Tls(_) => "api.ca_path",
                 ClientError::Client(_) => "api",

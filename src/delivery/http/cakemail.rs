@@ -25,7 +25,7 @@ use crate::delivery::http::provider::{
     Answer, Provider, Request, Response, SenderDirectory, SenderPage, Unsendable, WantedSender,
 };
 use crate::delivery::http::{self, HttpError};
-use crate::http_client;
+use crate::http_client::{self, ClientError};
 
 /// Where a message does not say it itself.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -221,9 +221,11 @@ fn check(config: &http::Config) -> Result<(), HttpError> {
     }
     let base = http_client::url(&config.url, "", config.allow_http)?;
     let path = base.path().trim_end_matches('/');
-    if base.query().is_some() || path.ends_with("/v2") || path.ends_with("/emails") {
-        let reason = "expected the base URL alone: /v2/emails is appended to it";
-        return fault("api.url", reason);
+    if ["/v1", "/v2", "/emails"]
+        .iter()
+        .any(|end| path.ends_with(end))
+    {
+        return Err(ClientError::PathAlready("/v2/emails").into());
     }
     if config.raw {
         return fault("api.raw", "this provider takes no raw message");
