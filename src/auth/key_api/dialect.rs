@@ -161,6 +161,19 @@ struct Validated {
     expires_in: Option<u64>,
 }
 
+/// Reads nothing else of an answer, which may hold a key.
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(rename = "challenge")]
+    _challenge: Secret,
+}
+
+#[derive(Deserialize)]
+struct AskedInDetail {
+    #[serde(rename = "detail")]
+    _detail: Asked,
+}
+
 fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Option<T> {
     serde_json::from_slice(body).ok()
 }
@@ -185,12 +198,7 @@ pub(super) fn is_sendable(key: &Secret) -> bool {
 
 /// The API asks for a second factor: `challenge`, in place of a token or of the reason.
 fn is_challenge(body: &[u8]) -> bool {
-    let places = ["/challenge", "/detail/challenge"];
-    read::<Value>(body).is_some_and(|body| {
-        places
-            .iter()
-            .any(|place| body.pointer(place).is_some_and(Value::is_string))
-    })
+    read::<Asked>(body).is_some() || read::<AskedInDetail>(body).is_some()
 }
 
 /// Whether the details name the user or the password, or nothing in particular.
