@@ -351,14 +351,7 @@ impl Scene {
         );
         let mut process = Process::start(
             command(folder.path())
-                .env("CAKEMAIL_API_URL", cakemail.url())
-                .env("CAKEMAIL_AUTH_URL", cakemail.url())
-                .env("SMTP_HOST", "127.0.0.1")
-                .env("SMTP_PORT", "0")
-                .env("HTTP_HOST", "127.0.0.1")
-                .env("HTTP_PORT", "0")
-                .env("TLS_CERT_PATH", certificate.chain())
-                .env("TLS_KEY_PATH", certificate.key())
+                .envs(cakemail.variables(&certificate))
                 .env("LOG_LEVEL", "INFO")
                 .env("RATE_LIMIT_PER_IP", "100"),
         );

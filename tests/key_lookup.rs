@@ -162,23 +162,6 @@ fn the_other_dialect_posts_json_and_gets_a_key() {
 }
 
 #[test]
-fn fifty_logins_with_the_same_credentials_make_one_look_up() {
-    let scene = Scene::new([token("k1", LONG)], []);
-    let mut clients: Vec<_> = (0..50).map(|_| scene.gateway.secured()).collect();
-    for client in &mut clients {
-        client.send(format!("{}\r\n", plain("ann", "secret")));
-    }
-    for client in &mut clients {
-        client.expect("235 2.7.0");
-    }
-    assert_eq!(scene.asked(), 1);
-    let hits = scene.metric("smtp_api_key_cache_hits_total");
-    let misses = scene.metric("smtp_api_key_cache_misses_total");
-    assert_eq!(hits + misses, 50.0);
-    assert_eq!(scene.metric("smtp_api_key_cache_size"), 1.0);
-}
-
-#[test]
 fn other_credentials_are_looked_up_for_themselves() {
     let scene = Scene::new(
         [token("k1", LONG), Play::answer(401, NO), token("k2", LONG)],
@@ -291,14 +274,45 @@ fn an_expired_key_is_renewed_in_mid_session_and_the_client_does_not_notice() {
 
 #[test]
 fn where_a_refresh_token_does_not_help_the_password_does() {
+    let spent = r#"{"detail":[{"loc":["body","refresh_token"],"msg":"no","type":"value_error"}]}"#;
+    for (status, body) in [
+        (401, NO),
+        (403, NO),
+        (422, spent),
+        (400, spent),
+        (400, r#"{"error":"invalid_grant"}"#),
+    ] {
+        let refused = Play::answer(status, body);
+        let scene = Scene::new([token("k1", 0), refused, token("k2", LONG)], []);
+        let mut client = scene.logged_in();
+        send(&mut client, "250 2.0.0");
+        assert_eq!(scene.keys(), ["Bearer k2"]);
+        assert!(text(&scene.auth.recorded()[2]).starts_with("grant_type=password&"));
+    }
+}
+
+#[test]
+fn where_nobody_can_be_asked_the_password_is_not_tried_as_well() {
+    for play in [Play::answer(503, NO), Play::answer(400, "<html>no</html>")] {
+        let scene = Scene::new([token("k1", 0), play], []);
+        let mut client = scene.logged_in();
+        send(&mut client, "451 4.7.0");
+        assert_eq!(scene.asked(), 2);
+    }
+}
+
+#[test]
+fn a_key_that_was_refused_is_not_tried_again_while_nobody_can_be_asked() {
+    let down = || Play::answer(503, NO);
     let scene = Scene::new(
-        [token("k1", 0), Play::answer(401, NO), token("k2", LONG)],
-        [],
+        [token("k1", LONG), down(), down(), token("k2", LONG)],
+        [Play::answer(401, r#"{"error":"revoked"}"#)],
     );
     let mut client = scene.logged_in();
+    send(&mut client, "451 4.7.0");
+    send(&mut client, "451 4.7.0");
     send(&mut client, "250 2.0.0");
-    assert_eq!(scene.keys(), ["Bearer k2"]);
-    assert!(text(&scene.auth.recorded()[2]).starts_with("grant_type=password&"));
+    assert_eq!(scene.keys(), ["Bearer k1", "Bearer k2"]);
 }
 
 #[test]

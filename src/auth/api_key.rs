@@ -116,6 +116,12 @@ impl SessionKey {
     }
 
     async fn renewed(&self, refused: &Secret) -> Result<Secret, Denied> {
+        {
+            let mut latest = self.latest();
+            if latest.as_ref().is_some_and(|latest| latest.key == *refused) {
+                *latest = None;
+            }
+        }
         self.find(Wanted::InsteadOf(refused.clone()), None).await
     }
 

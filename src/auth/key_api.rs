@@ -32,7 +32,8 @@ impl KeyApi {
         dialect: Dialect,
         connections: &Connections,
     ) -> Result<Self, ClientError> {
-        if base.trim_end_matches('/').ends_with(dialect.path()) {
+        let url = http_client::url(base, "", connections.allow_http)?;
+        if dialect.is_no_base(url.path().trim_end_matches('/')) {
             return Err(ClientError::PathAlready(dialect.path()));
         }
         let url = http_client::url(base, dialect.path(), connections.allow_http)?;
@@ -46,25 +47,26 @@ impl KeyApi {
     /// # Errors
     /// [`Denied`]
     pub async fn log_in(&self, credentials: &Credentials) -> Result<Granted, Denied> {
-        self.post(self.dialect.login(credentials)).await
+        let (status, body) = self.post(self.dialect.login(credentials)).await?;
+        told(status, self.dialect.granted(status, &body))
     }
 
     /// Another key, without the password.
     ///
     /// # Errors
-    /// [`Denied`]
+    /// [`Denied`]; [`Denied::Credentials`] means that the refresh token is spent.
     pub async fn refresh(&self, refresh_token: &Secret) -> Result<Granted, Denied> {
-        self.post(dialect::refresh(refresh_token)).await
+        let (status, body) = self.post(dialect::refresh(refresh_token)).await?;
+        told(status, self.dialect.refreshed(status, &body))
     }
 
-    async fn post(&self, body: Body) -> Result<Granted, Denied> {
+    async fn post(&self, body: Body) -> Result<(u16, Zeroizing<Vec<u8>>), Denied> {
         let request = self
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, self.dialect.content_type())
             .body(Bytes::from_owner(body));
-        let (status, body) = call(request).await?;
-        told(status, self.dialect.granted(status, &body))
+        call(request).await
     }
 }
 
@@ -144,10 +146,24 @@ mod tests {
         };
         for (base, dialect) in [
             ("http://127.0.0.1:9/token/", Dialect::Token),
+            ("http://127.0.0.1:9/v1/auth", Dialect::Token),
+            ("http://127.0.0.1:9/v1", Dialect::Token),
             ("http://127.0.0.1:9/v1/validate", Dialect::Validate),
         ] {
             let made = KeyApi::new(base, dialect, &connections);
             assert!(matches!(made, Err(ClientError::PathAlready(_))), "{base}");
+        }
+        let allowed = Connections {
+            allow_http: true,
+            ..connections
+        };
+        for (base, dialect) in [
+            ("http://token", Dialect::Token),
+            ("http://127.0.0.1:9", Dialect::Token),
+            ("http://validate/", Dialect::Validate),
+            ("http://127.0.0.1:9/v1/auth", Dialect::Validate),
+        ] {
+            assert!(KeyApi::new(base, dialect, &allowed).is_ok(), "{base}");
         }
     }
 }

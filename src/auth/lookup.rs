@@ -126,7 +126,8 @@ impl KeyLookup {
         self: &Arc<Self>,
         credentials: Credentials,
     ) -> Result<Identity, Denied> {
-        let Credentials { username, password } = &credentials;
+        let credentials = Arc::new(credentials);
+        let Credentials { username, password } = &*credentials;
         // Some services want the key as the user name too, and account names are shown.
         let account = match Secret::new(username.as_str()) == *password {
             true => format!("key-{}", self.hash.short(username.as_bytes())),
@@ -139,7 +140,6 @@ impl KeyLookup {
         if !matches!(way, Way::LogIn(_)) && !is_sendable(password) {
             return Err(Denied::Credentials);
         }
-        let credentials = Arc::new(credentials.clone());
         let found = match way {
             Way::Unchecked => None,
             Way::LogIn(_) | Way::Check(_) => {
@@ -147,7 +147,8 @@ impl KeyLookup {
                 Some(found.await?)
             }
         };
-        let session_key = Arc::new(SessionKey::new(self, credentials, digest, found));
+        let session_key = SessionKey::new(self, Arc::clone(&credentials), digest, found);
+        let session_key = Arc::new(session_key);
         let api_key = match way {
             Way::LogIn(_) => ApiKey::LookedUp(session_key),
             Way::Check(_) | Way::Unchecked => ApiKey::Passed(session_key),

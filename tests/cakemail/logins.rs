@@ -1,9 +1,11 @@
 //! Logins: one look-up for many, the truth about each, and tokens that end before the session.
 
-use std::sync::Barrier;
+use std::sync::Arc;
 use std::thread;
 
 use serde_json::json;
+use smtp_gateway::units::Period;
+use tokio::sync::Semaphore;
 
 use crate::cakemail::{BOB, HELLO, logged_in};
 use crate::support::cakemail::{Cakemail, Challenge, Endpoint, User};
@@ -11,6 +13,7 @@ use crate::support::client::SmtpClient;
 use crate::support::gateway::{Certificate, Gateway};
 use crate::support::http::{Nobody, Play};
 use crate::support::process::{Process, command};
+use crate::support::wait_until;
 
 const PERSONAL: &str = "ck_pat_0123456789abcdef0123456789abcdef01234567";
 
@@ -21,23 +24,50 @@ fn attempt(gateway: &Gateway, user: &str, password: &str) -> String {
 #[test]
 fn fifty_logins_at_once_and_fifty_after_make_one_look_up() {
     let cakemail = Cakemail::start();
+    let held = Arc::new(Semaphore::new(0));
+    cakemail.always(Endpoint::Token, Play::Held(Arc::clone(&held)));
     let gateway = Gateway::before_cakemail(&cakemail, |_| {});
-    let ready = Barrier::new(50);
     thread::scope(|scope| {
         for _ in 0..50 {
             scope.spawn(|| {
-                let mut client = gateway.secured();
-                ready.wait();
-                let reply = client.authenticate("ann@example.com", "secret");
+                let reply = attempt(&gateway, "ann@example.com", "secret");
                 assert!(reply.starts_with("235 2.7.0"), "{reply}");
             });
         }
+        // All of them have asked before any is answered.
+        wait_until(|| gateway.metric("smtp_api_key_cache_misses_total") == 50.0);
+        held.add_permits(50);
     });
     for _ in 0..50 {
         logged_in(&gateway);
     }
     assert_eq!(cakemail.calls(Endpoint::Token), 1);
+    assert_eq!(gateway.metric("smtp_api_key_cache_hits_total"), 50.0);
     assert_eq!(gateway.metric("smtp_api_key_cache_size"), 1.0);
+}
+
+#[test]
+fn no_more_than_a_hundred_look_ups_are_made_at_once() {
+    let cakemail = Cakemail::start();
+    let held = Arc::new(Semaphore::new(0));
+    cakemail.always(Endpoint::Token, Play::Held(Arc::clone(&held)));
+    let gateway = Gateway::before_cakemail(&cakemail, |config| {
+        config.auth.timeout = Period::seconds(60);
+    });
+    thread::scope(|scope| {
+        for number in 0..110 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                let reply = attempt(gateway, &format!("u{number}@example.com"), "secret");
+                assert!(reply.starts_with("535 5.7.8"), "{reply}");
+            });
+        }
+        wait_until(|| gateway.metric("smtp_api_key_cache_misses_total") == 110.0);
+        wait_until(|| cakemail.most_at_once() >= 100);
+        held.add_permits(110);
+    });
+    assert_eq!(cakemail.most_at_once(), 100);
+    assert_eq!(cakemail.calls(Endpoint::Token), 110);
 }
 
 #[test]
@@ -222,14 +252,7 @@ fn no_secret_reaches_a_log() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start(
         command(folder.path())
-            .env("CAKEMAIL_API_URL", cakemail.url())
-            .env("CAKEMAIL_AUTH_URL", cakemail.url())
-            .env("SMTP_HOST", "127.0.0.1")
-            .env("SMTP_PORT", "0")
-            .env("HTTP_HOST", "127.0.0.1")
-            .env("HTTP_PORT", "0")
-            .env("TLS_CERT_PATH", certificate.chain())
-            .env("TLS_KEY_PATH", certificate.key())
+            .envs(cakemail.variables(&certificate))
             .env("LOG_LEVEL", "trace")
             .env("GATEWAY__DRAIN__PAUSE", "0s"),
     );
@@ -269,14 +292,7 @@ fn the_contract_of_the_gateway_before_can_be_kept() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start(
         command(folder.path())
-            .env("CAKEMAIL_API_URL", cakemail.url())
-            .env("CAKEMAIL_AUTH_URL", cakemail.url())
-            .env("SMTP_HOST", "127.0.0.1")
-            .env("SMTP_PORT", "0")
-            .env("HTTP_HOST", "127.0.0.1")
-            .env("HTTP_PORT", "0")
-            .env("TLS_CERT_PATH", certificate.chain())
-            .env("TLS_KEY_PATH", certificate.key())
+            .envs(cakemail.variables(&certificate))
             .env("GATEWAY__AUTH__DIALECT", "validate")
             .env("GATEWAY__API__PROVIDER", "json")
             .env("GATEWAY__API__PATH", "/email"),

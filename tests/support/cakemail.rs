@@ -9,6 +9,7 @@ mod logins;
 mod senders;
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::support::cakemail::logins::Logins;
 pub(crate) use crate::support::cakemail::logins::{Challenge, User};
 pub(crate) use crate::support::cakemail::senders::Sender;
 use crate::support::cakemail::senders::Senders;
+use crate::support::gateway::Certificate;
 use crate::support::http::{Api, Head, Play, Request, Server};
 
 /// The account of the user `ann@example.com`, and of senders that name no other.
@@ -200,6 +202,20 @@ impl Cakemail {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// What puts the real binary in front of this API, on loopback and free ports.
+    pub(crate) fn variables(&self, certificate: &Certificate) -> [(&'static str, OsString); 8] {
+        [
+            ("CAKEMAIL_API_URL", self.url().into()),
+            ("CAKEMAIL_AUTH_URL", self.url().into()),
+            ("SMTP_HOST", "127.0.0.1".into()),
+            ("SMTP_PORT", "0".into()),
+            ("HTTP_HOST", "127.0.0.1".into()),
+            ("HTTP_PORT", "0".into()),
+            ("TLS_CERT_PATH", certificate.chain().into()),
+            ("TLS_KEY_PATH", certificate.key().into()),
+        ]
     }
 
     /// How often an endpoint was called, whatever came of it.

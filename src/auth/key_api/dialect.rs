@@ -56,6 +56,13 @@ impl Dialect {
         }
     }
 
+    /// Whether the path of a URL cannot be that of a base: this one is in it already, or it is that
+    /// of Cakemail's older API.
+    pub(super) fn is_no_base(self, path: &str) -> bool {
+        let older = self == Self::Token && (path.ends_with("/v1") || path.ends_with("/v1/auth"));
+        older || path.ends_with(self.path())
+    }
+
     pub(super) fn content_type(self) -> &'static str {
         match self {
             Self::Token => "application/x-www-form-urlencoded",
@@ -115,6 +122,17 @@ impl Dialect {
             (Self::Token, 400 | 422) if is_about_the_login(body) => Err(Denied::Credentials),
             (Self::Validate, 401 | 403) if is_error(body) => Err(Denied::Credentials),
             _ => Err(Denied::Unavailable),
+        }
+    }
+
+    /// Reads the answer to a refresh: whatever the API refuses then, the password may still be good.
+    ///
+    /// # Errors
+    /// [`Denied`]
+    pub(super) fn refreshed(self, status: u16, body: &[u8]) -> Result<Granted, Denied> {
+        match status {
+            400 | 401 | 403 | 422 if is_error(body) => Err(Denied::Credentials),
+            _ => self.granted(status, body),
         }
     }
 }
