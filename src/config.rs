@@ -171,6 +171,7 @@ impl Config {
             ("tls.reload_interval", self.tls.reload_interval),
             ("limits.idle_timeout", self.limits.idle_timeout),
             ("limits.data_timeout", self.limits.data_timeout),
+            ("limits.session_age", self.limits.session_age),
             ("delivery.remember", self.delivery.remember),
             ("drain.pause", self.drain.pause),
             ("drain.deadline", self.drain.deadline),

@@ -146,6 +146,62 @@ fn mail_data_that_pauses_for_too_long_ends_the_session() {
 }
 
 #[test]
+fn mail_data_that_drips_in_must_bring_enough_on_the_whole() {
+    let gateway = Gateway::sandbox(|config| config.limits.data_timeout = Period::seconds(1));
+    let mut client = gateway.logged_in();
+    client.begin(&["ann@example.net"]);
+    let ended = "smtp_sessions_ended_total{ending=\"timed_out\"}";
+    let in_time = (0..100).all(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        let _ = client.try_send(b"x");
+        gateway.metric(ended) == 0.0
+    });
+    assert!(!in_time, "a hundred octets, each in time, took ten seconds");
+}
+
+#[test]
+fn a_message_in_tiny_chunks_must_bring_enough_on_the_whole() {
+    let gateway = Gateway::sandbox(|config| config.limits.data_timeout = Period::seconds(1));
+    let mut client = gateway.logged_in();
+    client.address(&["ann@example.net"]);
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(100));
+        client.send("BDAT 1\r\nx");
+        let reply = client.reply();
+        if reply.starts_with("421 4.4.2") {
+            return client.expect_end();
+        }
+        assert!(reply.starts_with("250 2.0.0"), "{reply}");
+    }
+    panic!("a hundred chunks of one octet, each in time, took ten seconds");
+}
+
+#[test]
+fn a_session_that_has_lasted_long_enough_ends_between_messages() {
+    let gateway = Gateway::sandbox(|config| config.limits.session_age = Period::seconds(2));
+    let mut busy = gateway.logged_in();
+    let mut sending = gateway.logged_in();
+    sending.begin(&["ann@example.net"]);
+    // Never idle, and told all the same.
+    let told = (0..100).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        busy.send("NOOP\r\n");
+        let reply = busy.reply();
+        (!reply.starts_with("250")).then_some(reply)
+    });
+    let told = told.expect("five seconds are enough");
+    assert!(told.starts_with("421 4.4.2"), "{told}");
+    assert!(told.contains("limits.session_age"), "{told}");
+    busy.expect_end();
+    // As old, but in the middle of a message.
+    sending.send("Subject: s\r\n\r\nx\r\n.\r\n");
+    sending.expect("250 2.0.0");
+    sending.expect("421 4.4.2");
+    let ended = "smtp_sessions_ended_total{ending=\"expired\"}";
+    wait_until(|| gateway.metric(ended) == 2.0);
+}
+
+#[test]
 fn the_tenth_error_ends_the_session() {
     let gateway = Gateway::sandbox(|_| {});
     let mut client = gateway.connect();

@@ -2,6 +2,7 @@
 
 mod connection;
 pub mod listener;
+mod patience;
 mod replies;
 mod stream;
 
@@ -193,9 +194,10 @@ impl Metrics {
     }
 }
 
-const ENDINGS: [Ending; 9] = [
+const ENDINGS: [Ending; 10] = [
     Ending::Quit,
     Ending::TimedOut,
+    Ending::Expired,
     Ending::Draining,
     Ending::Errors,
     Ending::NotSmtp,
@@ -210,6 +212,7 @@ fn ending_label(ending: Option<Ending>) -> &'static str {
     match ending {
         Some(Ending::Quit) => "quit",
         Some(Ending::TimedOut) => "timed_out",
+        Some(Ending::Expired) => "expired",
         Some(Ending::Draining) => "draining",
         Some(Ending::Errors) => "errors",
         Some(Ending::NotSmtp) => "not_smtp",

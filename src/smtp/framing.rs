@@ -99,6 +99,8 @@ pub enum DataError {
     TooLarge,
     #[error("a CR or LF by itself")]
     LoneLineBreak,
+    #[error("nowhere to keep it")]
+    NoRoom,
 }
 
 /// What to do with a CR or LF by itself in mail data.
@@ -166,6 +168,11 @@ impl DataFramer {
         }
     }
 
+    /// Keeps nothing of the content, neither what came nor what comes.
+    pub fn drop_content(&mut self) {
+        self.text.drop_content();
+    }
+
     /// The octets kept so far.
     pub fn buffered(&self) -> usize {
         self.text.buffered()
@@ -179,7 +186,8 @@ impl DataFramer {
     ///
     /// # Errors
     /// [`DataError::LoneLineBreak`] where `lone` says so; close the session then: what follows
-    /// could be mail data to one reader and commands to another. [`DataError::TooLarge`].
+    /// could be mail data to one reader and commands to another. [`DataError::TooLarge`], and
+    /// [`DataError::NoRoom`] where the content was dropped.
     pub fn finish(self, lone: LoneNewlines) -> Result<Bytes, DataError> {
         self.text.finish(lone)
     }

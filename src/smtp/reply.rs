@@ -177,6 +177,12 @@ pub static HELP: Reply = Reply::new(
 );
 
 pub static TIMED_OUT: Reply = Reply::new(421, 4, 2, "Idle for too long, closing");
+pub static EXPIRED: Reply = Reply::new(
+    421,
+    4,
+    2,
+    "Session too long (limits.session_age), please connect again",
+);
 pub static SHUTTING_DOWN: Reply = Reply::new(421, 3, 2, "Shutting down, please connect again");
 pub static NOT_SMTP: Reply = Reply::new(421, 7, 0, "This is an SMTP server, closing");
 pub static EARLY_OCTETS: Reply = Reply::new(421, 5, 0, "Octets behind STARTTLS, closing");
@@ -221,6 +227,12 @@ pub static FAN_OUT: Reply = Reply::new(
     "Too large for so many recipients (limits.fan_out); send the rest in another message",
 );
 pub static TOO_LARGE: Reply = Reply::new(552, 3, 4, "Message exceeds the size limit");
+pub static NO_ROOM: Reply = Reply::new(
+    452,
+    3,
+    1,
+    "Not enough memory now (limits.memory), try again later",
+);
 pub static CHUNK_TOO_LARGE: Reply = Reply::new(
     552,
     3,

@@ -72,8 +72,12 @@ impl fmt::Debug for Question {
 /// (RFC 5321 §4.5.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// The next command, also the one that brings the next chunk of a message.
+    /// The next command, where no transaction is open.
     Command,
+    /// The next command of a transaction.
+    Transaction,
+    /// The command that brings the next chunk of a message.
+    Chunk,
     /// The rest of mail data, or of a chunk.
     MailData,
 }
@@ -83,6 +87,8 @@ pub enum Wait {
 pub enum Ending {
     Quit,
     TimedOut,
+    /// It has lasted long enough.
+    Expired,
     Draining,
     Errors,
     /// The peer speaks HTTP, or TLS without STARTTLS.
@@ -344,6 +350,23 @@ impl Session {
         self.close_with(&reply::TIMED_OUT, Ending::TimedOut);
     }
 
+    /// Ends a session that has lasted long enough, where no message is in flight.
+    pub fn expired(&mut self) {
+        if !self.is_in_message() {
+            self.close_with(&reply::EXPIRED, Ending::Expired);
+        }
+    }
+
+    /// Tells the session that there is no memory for the message that comes in: what came of it is
+    /// dropped, and what comes is thrown away up to its end, where the client is told.
+    pub fn no_room(&mut self) {
+        match &mut self.phase {
+            Phase::MailData(_, framer) => framer.drop_content(),
+            Phase::Chunk(_, framer, _) | Phase::Chunks(_, framer) => framer.drop_content(),
+            _ => {}
+        }
+    }
+
     /// Asks the session to end at the next point where no message is in flight.
     pub fn draining(&mut self) {
         self.draining = true;
@@ -369,14 +392,15 @@ impl Session {
         match self.phase {
             Phase::MailData(..) | Phase::Chunk(..) => Wait::MailData,
             _ if self.refused_chunk.is_some() && self.peer.may_send() => Wait::MailData,
+            Phase::Chunks(..) => Wait::Chunk,
+            Phase::Transaction(_) | Phase::ChunksRefused(_) => Wait::Transaction,
             _ => Wait::Command,
         }
     }
 
     /// Whether there is more to come of a message, or of a chunk that is thrown away.
     fn is_in_message(&self) -> bool {
-        let between_chunks = matches!(self.phase, Phase::Chunks(..));
-        between_chunks || self.waiting_for() == Wait::MailData
+        matches!(self.waiting_for(), Wait::Chunk | Wait::MailData)
     }
 
     pub fn greeting(&self) -> Option<&Greeting> {
@@ -403,14 +427,18 @@ impl Session {
 
     /// Octets that the session holds: input, output and mail data.
     pub fn buffered(&self) -> usize {
-        let content = match &self.phase {
+        self.content_len()
+            .saturating_add(self.input.len())
+            .saturating_add(self.output.len())
+    }
+
+    /// Octets of mail data that the session holds.
+    pub fn content_len(&self) -> usize {
+        match &self.phase {
             Phase::MailData(_, framer) => framer.buffered(),
             Phase::Chunk(_, framer, _) | Phase::Chunks(_, framer) => framer.buffered(),
             _ => 0,
-        };
-        content
-            .saturating_add(self.input.len())
-            .saturating_add(self.output.len())
+        }
     }
 
     /// Makes what progress the input allows; false when more is needed.
@@ -493,8 +521,15 @@ impl Session {
     fn end_of_data(&mut self, envelope: Envelope, content: Result<Bytes, DataError>) {
         match content {
             Ok(content) => self.question = Some(Question::Message(envelope, content)),
-            Err(DataError::TooLarge) => self.reply(&reply::TOO_LARGE),
-            Err(DataError::LoneLineBreak) => {
+            Err(fault) => self.data_fault(fault),
+        }
+    }
+
+    fn data_fault(&mut self, fault: DataError) {
+        match fault {
+            DataError::TooLarge => self.reply(&reply::TOO_LARGE),
+            DataError::NoRoom => self.reply(&reply::NO_ROOM),
+            DataError::LoneLineBreak => {
                 self.close_with(&reply::LONE_LINE_BREAK, Ending::LoneLineBreak);
             }
         }

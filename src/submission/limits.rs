@@ -32,6 +32,10 @@ pub struct Limits {
     pub idle_timeout: Period,
     /// How long mail data may pause: 421 4.4.2.
     pub data_timeout: Period,
+    /// Octets a second that mail data must bring in all, beyond one such pause: 421 4.4.2.
+    pub data_rate: ByteSize,
+    /// How long a session may last, give or take a tenth; a message is never cut: 421 4.4.2.
+    pub session_age: Period,
     /// Multiparts in multiparts: 554 5.6.0.
     pub mime_depth: usize,
     /// Parts of a message: 554 5.6.0.
@@ -57,6 +61,8 @@ impl Default for Limits {
             command_line: 512,
             idle_timeout: Period::seconds(300),
             data_timeout: Period::seconds(180),
+            data_rate: ByteSize(8 << 10),
+            session_age: Period::seconds(30 * 60),
             mime_depth: 10,
             mime_parts: 1000,
             header_size: ByteSize(1 << 20),

@@ -67,6 +67,13 @@ pub fn random_id() -> String {
     hex(&octets, octets.len())
 }
 
+/// A new number from 0 up to 1, for spreading things out in time.
+pub fn random_fraction() -> f64 {
+    let mut octets = [0; 4];
+    fill_random(&mut octets);
+    f64::from(u32::from_be_bytes(octets)) / 2f64.powi(32)
+}
+
 fn fill_random(octets: &mut [u8]) {
     aws_lc_rs::rand::fill(octets).expect("the system's random source answers");
 }

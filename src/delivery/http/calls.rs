@@ -28,6 +28,7 @@ use crate::http_client;
 use crate::message::pieces::Pieces;
 use crate::secret::Secret;
 use crate::telemetry::metrics::Registry;
+use crate::telemetry::privacy::random_fraction;
 
 /// What all calls share.
 #[derive(Debug)]
@@ -227,7 +228,7 @@ impl<'a> Calls<'a> {
                 }
                 _ if answer.is_repeatable() || (repeat_unknown && answer == Answer::Unknown) => {
                     let time = self.time_left().saturating_sub(self.caller.least_time);
-                    match retries.next(asked, time, random()) {
+                    match retries.next(asked, time, random_fraction()) {
                         Some(wait) => sleep(wait).await,
                         None => {
                             self.hold(asked, &answer);
@@ -435,13 +436,3 @@ fn health(result: &Result<Exchanged, Broken>) -> Option<Health> {
 const LONGEST_HOLD: Duration = Duration::from_secs(600);
 /// An API that takes longer than this is in trouble.
 const LEAST_TIME: Duration = Duration::from_secs(3);
-
-/// From 0 to 1.
-fn random() -> f64 {
-    let mut octets = [0; 4];
-    // Without randomness all wait for the whole step, which is no harm but a crowd.
-    match aws_lc_rs::rand::fill(&mut octets) {
-        Ok(()) => f64::from(u32::from_le_bytes(octets)) / f64::from(u32::MAX),
-        Err(_) => 1.0,
-    }
-}

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -17,6 +17,7 @@ use tracing::{debug, error};
 
 use crate::auth::api_key::ApiKey;
 use crate::auth::{Denied, Identity};
+use crate::ingress::smtp::patience::{Late, Patience};
 use crate::ingress::smtp::stream::Stream;
 use crate::ingress::smtp::{
     ListenerAuth, ListenerConfig, ListenerTls, Service, ending_label, replies,
@@ -29,7 +30,7 @@ use crate::smtp::reply::{self, Reply};
 use crate::smtp::sasl::Credentials;
 use crate::smtp::session::{Authentication, Question, Session, Step, Tls, Wait};
 use crate::submission::{Failure, Refusal, Submission, Unheard};
-use crate::telemetry::privacy::random_id;
+use crate::telemetry::privacy::{random_fraction, random_id};
 
 pub(super) struct Connection {
     service: Arc<Service>,
@@ -44,8 +45,7 @@ pub(super) struct Connection {
     authenticated: Option<Identity>,
     transactions: u32,
     octets_read: u64,
-    /// When the wait for the present command began.
-    waiting_since: Option<Instant>,
+    patience: Patience,
     /// Final answers to messages, until the client says something more.
     unheard: Vec<Unheard>,
 }
@@ -80,7 +80,7 @@ impl Connection {
             authenticated: None,
             transactions: 0,
             octets_read: 0,
-            waiting_since: None,
+            patience: Patience::new(&service.limits, Instant::now(), random_fraction()),
             unheard: Vec::new(),
             service,
         }
@@ -122,11 +122,11 @@ impl Connection {
         loop {
             let step = self.session.step();
             if !matches!(step, Step::Receive) {
-                self.waiting_since = None;
+                self.patience.command_is_whole();
             }
             match step {
                 Step::Send(octets) => {
-                    timeout(self.patience(Wait::Command), stream.write(&octets)).await??;
+                    timeout(self.patience.write(), stream.write(&octets)).await??;
                 }
                 Step::Receive => {
                     if !self.receive(&mut stream, &mut buffer).await? {
@@ -170,37 +170,43 @@ impl Connection {
     async fn receive(&mut self, stream: &mut Stream, buffer: &mut Vec<u8>) -> io::Result<bool> {
         let wait = self.session.waiting_for();
         let size = match wait {
-            Wait::Command => COMMAND_BUFFER,
+            Wait::Command | Wait::Transaction | Wait::Chunk => COMMAND_BUFFER,
             Wait::MailData => DATA_BUFFER,
         };
         if buffer.len() != size {
             // An idle session keeps the small one only.
             *buffer = vec![0; size];
         }
-        let now = Instant::now();
-        // A command must be whole in time, however its octets drip in; mail data must go on.
-        let since = match wait {
-            Wait::Command => *self.waiting_since.get_or_insert(now),
-            Wait::MailData => now,
-        };
         let (interrupted, interruption) = match wait {
-            Wait::Command if !self.session.is_draining() => {
+            Wait::Command | Wait::Transaction | Wait::Chunk if !self.session.is_draining() => {
                 (self.tasks.draining(), Interruption::Drain)
             }
             // The drain waits for a message that is in flight, up to its last call.
-            Wait::Command | Wait::MailData => (self.tasks.last_call(), Interruption::LastCall),
+            _ => (self.tasks.last_call(), Interruption::LastCall),
+        };
+        let began = Instant::now();
+        let due = self.patience.due(wait, began);
+        let in_time = async {
+            // Who always has more to say is late at some time all the same.
+            if due.at <= began {
+                return Err(Interruption::Late(due.late));
+            }
+            let read = timeout_at(due.at, stream.read(buffer)).await;
+            read.map_err(|_| Interruption::Late(due.late))
         };
         let read = tokio::select! {
             biased;
             () = interrupted.cancelled() => Err(interruption),
-            read = timeout_at(since + self.patience(wait), stream.read(buffer)) => Ok(read),
+            read = in_time => read,
         };
         match read {
             Err(Interruption::Drain) => self.session.draining(),
             Err(Interruption::LastCall) => self.session.last_call(),
-            Ok(Err(_)) => self.session.timed_out(),
-            Ok(Ok(read)) => {
+            Err(Interruption::Late(Late::TimedOut)) => self.session.timed_out(),
+            Err(Interruption::Late(Late::Expired)) => self.session.expired(),
+            Ok(read) => {
                 let octets = buffer.get(..read?).unwrap_or_default();
+                self.patience.waited(began.elapsed(), octets.len());
                 self.take(octets);
                 if !octets.is_empty() {
                     self.unheard.clear();
@@ -230,18 +236,6 @@ impl Connection {
         true
     }
 
-    fn patience(&self, wait: Wait) -> Duration {
-        let limits = &self.service.limits;
-        let setting = match wait {
-            Wait::Command => limits.idle_timeout,
-            Wait::MailData => limits.data_timeout,
-        };
-        match setting.duration() {
-            Duration::ZERO => FOREVER,
-            patience => patience,
-        }
-    }
-
     async fn decide(
         &mut self,
         question: Question,
@@ -254,6 +248,7 @@ impl Connection {
             Question::Rcpt(_) => reply::RECIPIENT_OK.clone(),
             Question::Data => replies::data(),
             Question::Message(envelope, content) => {
+                self.patience.message_is_over();
                 let submission = self.submission(envelope, content);
                 return self.message(submission, stream, buffer).await;
             }
@@ -399,14 +394,13 @@ fn is_key_refused(refusal: &Refusal) -> bool {
 enum Interruption {
     Drain,
     LastCall,
+    Late(Late),
 }
 
 /// Reads of what a client said while its message was on its way.
 const LAST_WORDS: usize = 8;
 /// Messages that one client sends without waiting for an answer.
 const MAX_UNHEARD: usize = 16;
-/// 0 in the settings: a session that nobody ends.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 const COMMAND_BUFFER: usize = 2 * 1024;
 /// Two TLS records.
 const DATA_BUFFER: usize = 32 * 1024;

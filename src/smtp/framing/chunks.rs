@@ -46,9 +46,18 @@ impl ChunkFramer {
         self.left == 0
     }
 
-    /// The message is over the limit already, and none of it is kept.
-    pub fn is_too_large(&self) -> bool {
-        self.text.is_too_large()
+    /// Why the message is lost already, and none of it kept.
+    pub fn fault(&self) -> Option<DataError> {
+        if self.text.is_too_large() {
+            Some(DataError::TooLarge)
+        } else {
+            self.text.is_dropped().then_some(DataError::NoRoom)
+        }
+    }
+
+    /// Keeps nothing of the content, neither what came nor what comes.
+    pub fn drop_content(&mut self) {
+        self.text.drop_content();
     }
 
     /// The octets kept so far.

@@ -15,6 +15,8 @@ pub(super) struct Text {
     /// 0 = no limit.
     limit: u64,
     lone_line_break: bool,
+    /// Nothing is kept.
+    dropped: bool,
     /// The last octet was a CR: an LF makes it a line end, anything else leaves it alone.
     cr: bool,
 }
@@ -28,6 +30,7 @@ impl Text {
             size: 0,
             limit,
             lone_line_break: false,
+            dropped: false,
             cr: false,
         }
     }
@@ -81,10 +84,21 @@ impl Text {
     fn keep(&mut self, octets: &[u8]) {
         self.size = self.size.saturating_add(octets.len() as u64);
         if self.is_too_large() {
-            self.content = BytesMut::new();
-        } else {
+            self.drop_content();
+        }
+        if !self.dropped {
             self.content.extend_from_slice(octets);
         }
+    }
+
+    /// Keeps nothing, neither what came nor what comes. It is counted all the same.
+    pub(super) fn drop_content(&mut self) {
+        self.dropped = true;
+        self.content = BytesMut::new();
+    }
+
+    pub(super) fn is_dropped(&self) -> bool {
+        self.dropped
     }
 
     pub(super) fn is_too_large(&self) -> bool {
@@ -109,13 +123,17 @@ impl Text {
     /// The content. It is empty, or its last line ends as the others do.
     ///
     /// # Errors
-    /// [`DataError::LoneLineBreak`] where `lone` says so; [`DataError::TooLarge`].
+    /// [`DataError::LoneLineBreak`] where `lone` says so; [`DataError::TooLarge`];
+    /// [`DataError::NoRoom`] where the content was dropped.
     pub(super) fn finish(self, lone: LoneNewlines) -> Result<Bytes, DataError> {
         if self.lone_line_break && lone == LoneNewlines::Refuse {
             return Err(DataError::LoneLineBreak);
         }
         if self.is_too_large() {
             return Err(DataError::TooLarge);
+        }
+        if self.dropped {
+            return Err(DataError::NoRoom);
         }
         Ok(self.content.freeze())
     }

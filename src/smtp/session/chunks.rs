@@ -118,10 +118,9 @@ impl Session {
             self.end_of_data(envelope, framer.finish(self.settings.lone_newlines));
             return true;
         }
-        if framer.is_too_large() {
-            self.reply(&reply::TOO_LARGE);
-        } else {
-            self.reply(&reply::chunk_received(chunk.size));
+        match framer.fault() {
+            Some(fault) => self.data_fault(fault),
+            None => self.reply(&reply::chunk_received(chunk.size)),
         }
         self.phase = Phase::Chunks(envelope, framer);
         true

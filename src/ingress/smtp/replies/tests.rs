@@ -107,6 +107,7 @@ fn protocol() -> Vec<Row> {
             "552 5.3.4",
             &reply::TOO_LARGE,
         ),
+        row("No memory left", "452 4.3.1", &reply::NO_ROOM),
         row(
             "Too many recipients",
             "452 4.5.3",
@@ -147,6 +148,7 @@ fn protocol() -> Vec<Row> {
         ),
         row("Octets behind STARTTLS", "421 4.5.0", &reply::EARLY_OCTETS),
         row("Idle for too long", "421 4.4.2", &reply::TIMED_OUT),
+        row("Session too long", "421 4.4.2", &reply::EXPIRED),
         row("Shutting down", "421 4.3.2", &reply::SHUTTING_DOWN),
     ]
 }

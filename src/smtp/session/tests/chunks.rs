@@ -292,11 +292,24 @@ fn a_chunk_is_waited_for_as_mail_data_and_its_command_as_a_command() {
     driver.send("BDAT 5\r\n");
     assert_eq!(driver.session.waiting_for(), Wait::MailData);
     driver.send("hello");
-    assert_eq!(driver.session.waiting_for(), Wait::Command, "the next one");
+    assert_eq!(driver.session.waiting_for(), Wait::Chunk, "the next one");
     driver.send("BDAT 0 LAST\r\n");
     assert_eq!(driver.session.waiting_for(), Wait::Command);
     driver.send("BDAT 5\r\n");
     assert_eq!(driver.session.waiting_for(), Wait::MailData, "refused");
+}
+
+#[test]
+fn without_room_every_chunk_that_is_left_is_refused() {
+    let mut driver = in_transaction(settings());
+    driver.send("BDAT 5\r\nhel");
+    driver.session.no_room();
+    assert_eq!(codes(&driver.send("lo")), ["452 4.3.1"]);
+    assert_eq!(codes(&driver.send("BDAT 5\r\nworld")), ["452 4.3.1"]);
+    assert_eq!(driver.session.buffered(), 0);
+    assert_eq!(codes(&driver.send("BDAT 0 LAST\r\n")), ["452 4.3.1"]);
+    assert!(driver.messages().is_empty());
+    driver.must(&["MAIL FROM:<>"]);
 }
 
 /// Mail data may take its time, as long as it goes on; what a stranger sends may not.

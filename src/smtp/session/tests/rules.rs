@@ -412,6 +412,33 @@ fn a_time_out_is_421_and_takes_no_half_message() {
 }
 
 #[test]
+fn a_session_does_not_expire_within_a_message() {
+    let mut driver = in_data(settings());
+    driver.session.expired();
+    assert_eq!(codes(&driver.send("x\r\n.\r\n")), ["250 2.0.0"]);
+    driver.must(&ENVELOPE);
+    driver.session.expired();
+    driver.run();
+    assert_eq!(codes(&text(driver.sends.last().unwrap())), ["421 4.4.2"]);
+    assert_eq!(driver.ending(), Some(Ending::Expired));
+}
+
+#[test]
+fn without_room_mail_data_is_read_to_its_end_and_the_next_message_is_taken() {
+    let mut driver = in_data(settings());
+    driver.send("Subject: one\r\n");
+    driver.session.no_room();
+    assert_eq!(driver.session.buffered(), 0);
+    assert_eq!(driver.send("more\r\n"), "");
+    assert_eq!(driver.session.buffered(), 0);
+    assert_eq!(codes(&driver.send("..\r\n.\r\n")), ["452 4.3.1"]);
+    assert!(driver.messages().is_empty());
+    driver.must(&ENVELOPE);
+    driver.must(&["DATA"]);
+    assert_eq!(codes(&driver.send("two\r\n.\r\n")), ["250 2.0.0"]);
+}
+
+#[test]
 fn an_answer_after_a_time_out_changes_nothing() {
     let mut driver = authenticated(settings());
     driver.session.receive(b"MAIL FROM:<>\r\n");
@@ -428,7 +455,7 @@ fn waits_are_named_for_their_patience() {
     let mut driver = authenticated(settings());
     assert_eq!(driver.session.waiting_for(), Wait::Command);
     driver.must(&ENVELOPE);
-    assert_eq!(driver.session.waiting_for(), Wait::Command);
+    assert_eq!(driver.session.waiting_for(), Wait::Transaction);
     driver.must(&["DATA"]);
     assert_eq!(driver.session.waiting_for(), Wait::MailData);
     driver.must(&["."]);

@@ -552,6 +552,10 @@ fn ended(what: &str) -> (Driver<'static>, Ending) {
             driver.session.timed_out();
             Ending::TimedOut
         }
+        "the session has lasted long enough, and no message is in flight" => {
+            driver.session.expired();
+            Ending::Expired
+        }
         "the gateway shuts down, and no message is in flight" => {
             driver.session.draining();
             Ending::Draining
@@ -637,7 +641,8 @@ fn after_ending(ending: Option<Ending>) -> Option<Ending> {
     match ending {
         None => Some(Ending::Quit),
         Some(Ending::Quit) => Some(Ending::TimedOut),
-        Some(Ending::TimedOut) => Some(Ending::Draining),
+        Some(Ending::TimedOut) => Some(Ending::Expired),
+        Some(Ending::Expired) => Some(Ending::Draining),
         Some(Ending::Draining) => Some(Ending::Errors),
         Some(Ending::Errors) => Some(Ending::NotSmtp),
         Some(Ending::NotSmtp) => Some(Ending::EarlyOctets),
