@@ -20,12 +20,13 @@ use crate::ingress::smtp::listener::{Connections, Listener};
 use crate::ingress::smtp::{ListenerConfig, Metrics, Service};
 use crate::shutdown::{self, Latch, Readiness, Tasks};
 use crate::smtp::session;
-use crate::submission::Intake;
 use crate::submission::limits::Limits;
+use crate::submission::{Intake, budget};
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::metrics::Registry;
 use crate::tls;
 use crate::tls::reload::Watcher;
+use crate::units::ByteSize;
 
 /// A gateway whose sockets are bound. It serves when it runs.
 pub struct App {
@@ -67,6 +68,7 @@ impl App {
             }
             false => (None, None),
         };
+        let config = within_memory(config);
         let authenticator = authenticator(&config, &registry)?;
         let settings = session_settings(&config, hostname.clone(), backend.copies(2));
         let intake = Intake::new(
@@ -221,6 +223,23 @@ fn backend(
             Ok((Backend::Sandbox(Arc::clone(&sandbox)), Some(sandbox)))
         }
     }
+}
+
+/// The same settings with the memory that there is, and no message larger than that.
+fn within_memory(mut config: Config) -> Config {
+    let limits = &mut config.limits;
+    limits.memory = ByteSize(budget::octets(limits.memory));
+    let (memory, largest) = (limits.memory, limits.message_size);
+    if largest > memory {
+        warn!(
+            "limits.message_size is {largest}, but limits.memory holds {memory}: no message may \
+             be larger than that"
+        );
+        limits.message_size = memory;
+    } else if largest.octets() == 0 && memory.octets() != u64::MAX {
+        limits.message_size = memory;
+    }
+    config
 }
 
 /// `copies` is how often a message for two recipients leaves.

@@ -26,6 +26,7 @@ pub mod encoded_words;
 pub mod fields;
 pub mod header;
 pub mod json;
+pub mod json_string;
 pub mod json_writer;
 pub mod mime;
 pub mod parameters;

@@ -1,6 +1,7 @@
 //! The one door: a message comes in through [`Intake::accept`] and somebody answers for it, or it
 //! is refused. Nothing else may say that a message was accepted.
 
+pub mod budget;
 mod forward;
 pub mod limits;
 mod memory;
@@ -8,6 +9,7 @@ mod policy;
 mod verdict;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prometheus::{IntCounter, IntCounterVec};
@@ -17,6 +19,7 @@ use crate::auth::Identity;
 use crate::delivery::{self, Backend, Outcome, PartialFailure, Quote};
 use crate::message::received::Received;
 use crate::smtp::envelope::Envelope;
+use crate::submission::budget::{Budget, NoRoom, Room};
 use crate::submission::limits::Limits;
 use crate::submission::memory::{Ended, Memory};
 use crate::submission::policy::Policy;
@@ -33,6 +36,8 @@ pub struct Submission {
     pub envelope: Envelope,
     pub content: Bytes,
     pub received: Received,
+    /// What its content takes in memory.
+    pub room: Room,
 }
 
 /// Somebody answers for the message.
@@ -66,6 +71,14 @@ pub enum Refusal {
     PartlyFailed { recipients: usize, failed: usize },
     /// Its size times its recipients is more than may leave at once.
     FanOut,
+    /// There is no memory for it now.
+    NoRoom,
+}
+
+impl From<NoRoom> for Refusal {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
+    }
 }
 
 /// What to tell the client.
@@ -102,6 +115,7 @@ pub struct Intake {
     backend: Backend,
     limits: Limits,
     policy: Policy,
+    budget: Arc<Budget>,
     deadline: Duration,
     partial_failure: PartialFailure,
     memory: Memory,
@@ -118,8 +132,10 @@ impl Intake {
         hostname: String,
         registry: &Registry,
     ) -> Self {
+        let octets = limits.memory.octets();
         Self {
             policy: Policy::new(&limits),
+            budget: Budget::new(octets, limits.message_size.octets(), registry),
             backend,
             limits,
             deadline: delivery.deadline.duration(),
@@ -137,6 +153,14 @@ impl Intake {
     /// [`Refusal::RateLimited`].
     pub fn begin(&self, client: IpAddr) -> Result<(), Refusal> {
         self.policy.begin(client)
+    }
+
+    /// Room for the content of a message that announces so many octets; 0 where it announces none.
+    ///
+    /// # Errors
+    /// [`Refusal::NoRoom`] when there is none within five seconds.
+    pub async fn reserve(&self, announced: u64) -> Result<Room, Refusal> {
+        Ok(self.budget.reserve(announced).await?)
     }
 
     /// Forgets clients that have not sent for a while. Call it now and then.

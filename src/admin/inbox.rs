@@ -148,8 +148,8 @@ async fn one(State(sandbox): Inbox, Path(id): Path<String>) -> Response {
     };
     Json(Message {
         summary: Summary::of(&kept),
-        text: kept.outgoing.email.text.clone(),
-        html: kept.outgoing.email.html.clone(),
+        text: kept.outgoing.email.text.as_deref().cloned(),
+        html: kept.outgoing.email.html.as_deref().cloned(),
         requests: rendered(&kept),
         requests_total: kept.requests.len(),
     })
@@ -175,7 +175,7 @@ async fn raw(State(sandbox): Inbox, Path(id): Path<String>) -> Response {
 async fn html(State(sandbox): Inbox, Path(id): Path<String>) -> Response {
     let Some(html) = sandbox
         .message(&id)
-        .and_then(|kept| kept.outgoing.email.html.clone())
+        .and_then(|kept| kept.outgoing.email.html.as_deref().cloned())
     else {
         return not_found();
     };

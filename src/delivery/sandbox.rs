@@ -37,17 +37,22 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// About what it costs: requests share the octets of the content and the text that is made of
-    /// it; each has an envelope of its own.
+    /// About what it costs: requests share the octets of the content, its texts and what is made of
+    /// them; each has an envelope of its own.
     fn octets(&self) -> u64 {
         let text = self
             .requests
             .first()
             .map_or(0, |request| request.body.text_len());
         let envelopes = (self.requests.len() as u64).saturating_mul(ENVELOPE);
-        (self.outgoing.content.len() as u64)
-            .saturating_add(text.saturating_mul(2))
-            .saturating_add(envelopes)
+        let email = &self.outgoing.email;
+        let texts =
+            [&email.text, &email.html].map(|text| text.as_ref().map_or(0, |text| text.len()));
+        texts
+            .into_iter()
+            .chain([self.outgoing.content.len()])
+            .map(|octets| octets as u64)
+            .fold(text.saturating_add(envelopes), u64::saturating_add)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::message::date::Date;
 use crate::message::transfer::TransferEncoding;
@@ -64,10 +65,10 @@ pub struct Email {
     pub date: Option<Date>,
     /// Without angle brackets.
     pub message_id: Option<String>,
+    /// Line ends are LF. What is made of it shares it.
+    pub text: Option<Arc<String>>,
     /// Line ends are LF.
-    pub text: Option<String>,
-    /// Line ends are LF.
-    pub html: Option<String>,
+    pub html: Option<Arc<String>>,
     /// The other fields in their order, repeated ones too.
     pub headers: Vec<HeaderField>,
     pub attachments: Vec<Attachment>,
@@ -171,7 +172,7 @@ mod tests {
         let email = Email {
             from: vec![VisibleAddress::without_name("ann@example.net")],
             subject: Some("secret".to_owned()),
-            text: Some("secret".to_owned()),
+            text: Some(Arc::new("secret".to_owned())),
             ..Email::default()
         };
         let shown = format!("{email:?} {:?}", email.from);

@@ -44,8 +44,11 @@ impl JsonForm {
         writer.optional("message_id", email.message_id.as_ref());
         writer.optional("date", email.date.map(|date| date.rfc3339()));
         writer.optional("subject", email.subject.as_ref());
-        writer.optional("text", email.text.as_ref());
-        writer.optional("html", email.html.as_ref());
+        for (name, text) in [("text", &email.text), ("html", &email.html)] {
+            if let Some(text) = text {
+                writer.text_member(name, text);
+            }
+        }
         let headers: Vec<Field<'_>> = email.headers.iter().map(Field::new).collect();
         writer.member("headers", &headers);
         writer.key("attachments");

@@ -1,12 +1,17 @@
-//! JSON as pieces: text that is written now, and base64 that is made while it is sent.
+//! JSON as pieces: text that is written now, and base64 and long strings that are made while they
+//! are sent.
 //!
 //! For the forms in which a message leaves. What is written here is one text in parts; that it is
 //! JSON is up to the caller, who opens and closes objects and lists.
+
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::message::base64_form::Base64Form;
+use crate::message::json_string::{JsonString, escape};
 use crate::message::pieces::Piece;
 
 #[derive(Default)]
@@ -54,12 +59,28 @@ impl JsonWriter {
         self.text(b"\"");
     }
 
+    /// A text that may be long.
+    pub fn text_member(&mut self, name: &str, text: &Arc<String>) {
+        self.key(name);
+        self.text(b"\"");
+        self.text_part(text, 0..text.len());
+        self.text(b"\"");
+    }
+
+    /// A part of a text that may be long, inside a string.
+    pub fn text_part(&mut self, text: &Arc<String>, range: Range<usize>) {
+        if range.len() > LONG {
+            self.end_text();
+            let string = JsonString::new(Arc::clone(text), range);
+            self.pieces.push(Piece::String(string));
+        } else {
+            self.string_part(text.get(range).unwrap_or_default());
+        }
+    }
+
     /// A part of a string, without quotes around it.
     pub fn string_part(&mut self, part: &str) {
-        let start = self.text.len();
-        self.value(&part);
-        self.text.pop();
-        self.text.remove(start);
+        escape(part, &mut self.text);
     }
 
     /// Base64, inside a string.
@@ -85,6 +106,9 @@ impl JsonWriter {
     }
 }
 
+/// Octets from which on a text is worth a piece of its own.
+const LONG: usize = 16 * 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,11 +127,28 @@ mod tests {
         writer.optional("none", None::<&str>);
         writer.member("n", &1);
         writer.text(b"}");
-        let pieces: Pieces = writer.finish().into_iter().collect();
-        let octets = pieces.frames().collect::<Vec<_>>().concat();
         assert_eq!(
-            String::from_utf8(octets).unwrap(),
+            written(writer),
             r#"{"html":"<img src=\"aGVsbG8=\">\n","n":1}"#
         );
+    }
+
+    #[test]
+    fn a_text_is_the_same_whether_it_is_long_or_short() {
+        for text in ["\"é\n".to_owned(), "\"é\n".repeat(LONG)] {
+            let mut writer = JsonWriter::default();
+            writer.text(b"{");
+            writer.text_member("text", &Arc::new(text.clone()));
+            writer.text(b"}");
+            let expected = serde_json::json!({ "text": text }).to_string();
+            assert_eq!(written(writer), expected);
+        }
+    }
+
+    fn written(writer: JsonWriter) -> String {
+        let pieces: Pieces = writer.finish().into_iter().collect();
+        let octets = pieces.frames().collect::<Vec<_>>().concat();
+        assert_eq!(pieces.len(), octets.len() as u64);
+        String::from_utf8(octets).unwrap()
     }
 }

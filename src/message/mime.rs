@@ -7,8 +7,9 @@
 //! an attachment: nothing is lost.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use memchr::memchr2;
+use memchr::memchr;
 
 use crate::message::attachments;
 use crate::message::charset;
@@ -33,7 +34,7 @@ pub fn read(content: &Content, structure: &Structure) -> Email {
         find_body(octets, parts, "text/plain"),
         find_body(octets, parts, "text/html"),
     );
-    let text_of = |index: usize| Some(text(octets, parts.get(index)?));
+    let text_of = |index: usize| Some(Arc::new(text(octets, parts.get(index)?)));
     email.text = text_at.and_then(text_of);
     email.html = html_at.and_then(text_of);
 
@@ -42,8 +43,8 @@ pub fn read(content: &Content, structure: &Structure) -> Email {
         .enumerate()
         .filter(|(index, part)| !part.is_multipart && ![text_at, html_at].contains(&Some(*index)))
         .map(|(_, part)| part);
-    let html = email.html.as_deref().unwrap_or_default();
-    email.attachments = attachments::read(octets, parts, others, html);
+    let html = email.html.clone().unwrap_or_default();
+    email.attachments = attachments::read(octets, parts, others, &html);
     email
 }
 
@@ -59,6 +60,7 @@ pub fn text(octets: &[u8], part: &Part) -> String {
         encoding => Cow::Owned(transfer::decode(body, encoding)),
     };
     let text = charset::decode(&decoded, label.as_deref());
+    drop(decoded);
     with_lf(text)
 }
 
@@ -83,6 +85,32 @@ fn forms_of_one_body(
         _ => (None, html),
     }
 }
+
+/// Octets of memory that reading takes besides the content, at the most: for the texts, which may be
+/// decoded twice and become longer, and for the fields.
+pub fn cost(content: &Content, structure: &Structure) -> u64 {
+    let parts = structure.parts();
+    let text = |part: &Part| {
+        let body = content.octets().get(part.body.clone()).unwrap_or_default();
+        let (decoded, text) = match part.encoding {
+            TransferEncoding::Identity if body.is_ascii() => (0, 2),
+            TransferEncoding::Identity => (0, 3),
+            _ => (1, 3),
+        };
+        (body.len() as u64).saturating_mul(decoded + text)
+    };
+    let largest = |media_type: &str| {
+        let texts = parts.iter().filter(|part| part.media_type == media_type);
+        texts.map(text).max().unwrap_or(0)
+    };
+    let header = structure.header().map_or(0, |header| header.range.len());
+    largest("text/plain")
+        .saturating_add(largest("text/html"))
+        .saturating_add((header as u64).saturating_mul(FIELDS_COST))
+}
+
+/// Octets of memory for an octet of header: a field of a few octets costs some hundred.
+const FIELDS_COST: u64 = 32;
 
 /// A part with a file name is a file, whatever its disposition; only as the whole message it is the
 /// message.
@@ -154,26 +182,33 @@ fn root_of_related(octets: &[u8], parts: &[Part], related: usize) -> Option<usiz
 
 /// LF line ends, and no NUL: many JSON readers and databases cannot hold one in a text.
 fn with_lf(text: String) -> String {
-    let mut rest = text.as_str();
-    let Some(mut at) = memchr2(b'\r', 0, rest.as_bytes()) else {
+    let text = match memchr(0, text.as_bytes()) {
+        Some(_) => text.replace('\0', "\u{fffd}"),
+        None => text,
+    };
+    let Some(first) = memchr(b'\r', text.as_bytes()) else {
         return text;
     };
-    let mut out = String::with_capacity(text.len());
-    while let Some((before, behind)) = rest.split_at_checked(at) {
-        out.push_str(before);
-        let mut left = behind.chars();
-        match left.next() {
-            Some('\r') => out.push('\n'),
-            Some(_) => out.push('\u{fffd}'),
-            None => return out,
-        }
-        rest = match (behind.starts_with("\r\n"), left.as_str()) {
-            (true, tail) => tail.strip_prefix('\n').unwrap_or(tail),
-            (false, tail) => tail,
+    // In place, since a text may be large.
+    let mut octets = text.into_bytes();
+    let (mut kept, mut cr) = (first, first);
+    while let Some(behind) = octets.get(cr.saturating_add(1)..) {
+        let next = memchr(b'\r', behind)
+            .map_or(octets.len(), |at| at.saturating_add(cr).saturating_add(1));
+        let line = match behind.first() {
+            Some(b'\n') => cr.saturating_add(1)..next,
+            _ => cr..next,
         };
-        at = memchr2(b'\r', 0, rest.as_bytes()).unwrap_or(rest.len());
+        if let Some(end) = octets.get_mut(cr) {
+            *end = b'\n';
+        }
+        let length = line.len();
+        octets.copy_within(line, kept);
+        kept = kept.saturating_add(length);
+        cr = next;
     }
-    out
+    octets.truncate(kept);
+    String::from_utf8(octets).expect("line ends are single octets of UTF-8")
 }
 
 #[cfg(test)]
@@ -200,6 +235,10 @@ mod tests {
         )
     }
 
+    fn shown(text: &Option<Arc<String>>) -> Option<&str> {
+        text.as_ref().map(|text| text.as_str())
+    }
+
     fn kinds(email: &Email) -> Vec<(&str, Disposition)> {
         let attachments = email.attachments.iter();
         attachments
@@ -224,8 +263,8 @@ mod tests {
                 PLAIN,
             ],
         ));
-        assert_eq!(email.text.as_deref(), Some("plain"));
-        assert_eq!(email.html.as_deref(), Some("<img src=\"cid:pic%40x\">"));
+        assert_eq!(shown(&email.text), Some("plain"));
+        assert_eq!(shown(&email.html), Some("<img src=\"cid:pic%40x\">"));
         assert_eq!(
             kinds(&email),
             [
@@ -259,13 +298,13 @@ mod tests {
         );
         let named = email(&named);
         assert_eq!(
-            (named.text.as_deref(), named.html.as_deref()),
+            (shown(&named.text), shown(&named.html)),
             (None, Some("root"))
         );
         assert_eq!(kinds(&named), [("text/plain", Disposition::Inline)]);
 
         let unknown = multipart("related; start=\"<other@x>\"", "r", &[PLAIN, HTML]);
-        assert_eq!(email(&unknown).text.as_deref(), Some("plain"));
+        assert_eq!(shown(&email(&unknown).text), Some("plain"));
     }
 
     #[test]
@@ -285,8 +324,8 @@ mod tests {
             "Content-Transfer-Encoding: quoted-printable\r\n",
             "\r\n=B1=\r\n=00\r\nb=0Dc\r\n"
         );
-        assert_eq!(email(encoded).text.as_deref(), Some("ą\u{fffd}\nb\nc\n"));
-        assert_eq!(email("").text.as_deref(), Some(""));
+        assert_eq!(shown(&email(encoded).text), Some("ą\u{fffd}\nb\nc\n"));
+        assert_eq!(shown(&email("").text), Some(""));
         let image = email("Content-Type: image/png\r\n\r\nPNG");
         assert_eq!((image.text, image.attachments.len()), (None, 1));
     }
@@ -305,7 +344,7 @@ mod tests {
             "Content-Type: text/html",
         ] {
             let email = mixed(second);
-            assert_eq!(email.text.as_deref(), Some("see the report"), "{second}");
+            assert_eq!(shown(&email.text), Some("see the report"), "{second}");
             assert_eq!((email.html, email.attachments.len()), (None, 1), "{second}");
         }
         let csv = mixed("Content-Type: text/plain; name=report.csv");
@@ -319,7 +358,7 @@ mod tests {
     fn a_byte_order_mark_hides_no_field() {
         let email = email("\u{feff}Bcc: hidden@example.net\r\nSubject: s\r\n\r\nx");
         assert_eq!(email.subject.as_deref(), Some("s"));
-        assert_eq!(email.text.as_deref(), Some("x"));
+        assert_eq!(shown(&email.text), Some("x"));
     }
 
     #[test]

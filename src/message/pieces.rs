@@ -1,18 +1,20 @@
 //! A long text made of pieces, whose length is known before it is made.
 //!
-//! The form a message leaves in: text that is there already, and base64 that is made while it is
-//! sent. Clones share everything, so that every attempt begins with the same octets again.
+//! The form a message leaves in: text that is there already, and base64 and long strings that are
+//! made while they are sent. Clones share everything, so that every attempt begins with the same octets again.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::message::base64_form::{Base64Form, Base64Frames};
+use crate::message::json_string::{JsonFrames, JsonString};
 
 #[derive(Clone)]
 pub enum Piece {
     Text(Bytes),
     Base64(Base64Form),
+    String(JsonString),
 }
 
 impl Piece {
@@ -20,6 +22,7 @@ impl Piece {
         match self {
             Self::Text(text) => u64::try_from(text.len()).unwrap_or(u64::MAX),
             Self::Base64(form) => form.len(),
+            Self::String(string) => string.len(),
         }
     }
 }
@@ -55,7 +58,7 @@ impl Pieces {
             pieces: self.clone(),
             next: 0,
             text: Bytes::new(),
-            base64: None,
+            made: None,
         }
     }
 }
@@ -73,7 +76,24 @@ pub struct Frames {
     pieces: Pieces,
     next: usize,
     text: Bytes,
-    base64: Option<Base64Frames>,
+    made: Option<Made>,
+}
+
+/// Frames that are made while they are sent.
+enum Made {
+    Base64(Base64Frames),
+    String(JsonFrames),
+}
+
+impl Iterator for Made {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Base64(frames) => frames.next(),
+            Self::String(frames) => frames.next(),
+        }
+    }
 }
 
 impl Iterator for Frames {
@@ -85,15 +105,16 @@ impl Iterator for Frames {
                 let frame = self.text.len().min(TEXT_FRAME);
                 return Some(self.text.split_to(frame));
             }
-            if let Some(frame) = self.base64.as_mut().and_then(Iterator::next) {
+            if let Some(frame) = self.made.as_mut().and_then(Iterator::next) {
                 return Some(frame);
             }
-            self.base64 = None;
+            self.made = None;
             let piece = self.pieces.pieces.get(self.next)?;
             self.next = self.next.saturating_add(1);
             match piece {
                 Piece::Text(text) => self.text = text.clone(),
-                Piece::Base64(form) => self.base64 = Some(form.frames()),
+                Piece::Base64(form) => self.made = Some(Made::Base64(form.frames())),
+                Piece::String(string) => self.made = Some(Made::String(string.frames())),
             }
         }
     }

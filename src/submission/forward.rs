@@ -12,6 +12,7 @@ use crate::message::email::VisibleAddress;
 use crate::message::mime;
 use crate::message::structure::Structure;
 use crate::smtp::address::ForwardPath;
+use crate::submission::budget::Room;
 use crate::submission::memory::Turn;
 use crate::submission::verdict::verdict;
 use crate::submission::{Answered, Deferral, Failure, Intake, Receipt, Refusal, Submission};
@@ -27,7 +28,7 @@ impl Intake {
         is_listening: impl AsyncFnOnce() -> bool,
     ) -> Answered {
         let line = Line::of(self, &submission);
-        let answered = match self.read(submission) {
+        let answered = match self.read(submission).await {
             Ok(read) => self.deliver(read, is_listening).await,
             Err(refusal) => Answered::refused(refusal),
         };
@@ -36,10 +37,12 @@ impl Intake {
     }
 
     /// Reads the message as far as a provider needs it, and completes it (RFC 6409 §8).
-    fn read(&self, submission: Submission) -> Result<Read, Refusal> {
+    async fn read(&self, mut submission: Submission) -> Result<Read, Refusal> {
         let content = Content::new(submission.content);
         let structure = Structure::read(&content, &self.limits.structure())
             .map_err(|error| Refusal::Structure(error.to_string()))?;
+        let cost = mime::cost(&content, &structure);
+        submission.room.make_for_text(cost).await?;
         let email = mime::read(&content, &structure);
         let fields = self.limits.received_fields;
         if fields != 0 && email.received_count > fields {
@@ -77,6 +80,7 @@ impl Intake {
             outgoing,
             fingerprint,
             has_message_id,
+            room: submission.room,
         })
     }
 
@@ -85,6 +89,7 @@ impl Intake {
             mut outgoing,
             fingerprint,
             has_message_id,
+            room,
         } = read;
         let deadline = Instant::now() + self.deadline;
         let recipients = outgoing.envelope.recipients().to_vec();
@@ -102,6 +107,7 @@ impl Intake {
         let outcomes = self
             .outcomes(outgoing, &recipients, &mut turn, deadline)
             .await;
+        drop(room);
         let result = verdict(&outcomes, &id, self.partial_failure);
         let unheard = match &result {
             Err(Refusal::Deferred { .. }) => {
@@ -188,6 +194,7 @@ struct Read {
     fingerprint: Fingerprint,
     /// Whether the client gave it a Message-ID.
     has_message_id: bool,
+    room: Room,
 }
 
 /// What the log says about a transaction: no address but as a hash, and nothing of the content.
@@ -265,6 +272,7 @@ impl Refusal {
             Self::Failed { cause, .. } => format!("{cause:?}"),
             Self::PartlyFailed { .. } => "PartlyFailed".to_owned(),
             Self::FanOut => "limits.fan_out".to_owned(),
+            Self::NoRoom => "limits.memory".to_owned(),
         }
     }
 }

@@ -249,7 +249,7 @@ mod tests {
             let structure = Structure::read(&content, &Limits::default()).unwrap();
             let email = mime::read(&content, &structure);
             assert_eq!(email.subject.as_deref(), Some(subject));
-            assert_eq!(email.text.as_deref().unwrap_or("").trim_end(), text);
+            assert_eq!(email.text.unwrap_or_default().trim_end(), text);
             assert_eq!(email.to.len(), 2);
             assert!(email.date.is_some() && email.message_id.is_some());
         }

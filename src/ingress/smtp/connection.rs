@@ -29,6 +29,7 @@ use crate::smtp::envelope::Envelope;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::sasl::Credentials;
 use crate::smtp::session::{Authentication, Question, Session, Step, Tls, Wait};
+use crate::submission::budget::{NoRoom, Room};
 use crate::submission::{Failure, Refusal, Submission, Unheard};
 use crate::telemetry::privacy::{random_fraction, random_id};
 
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     trusted: Option<Identity>,
     /// Who this is by AUTH.
     authenticated: Option<Identity>,
+    /// What the message of this transaction may take in memory.
+    room: Option<Room>,
     transactions: u32,
     octets_read: u64,
     patience: Patience,
@@ -78,6 +81,7 @@ impl Connection {
             session_id: random_id(),
             trusted,
             authenticated: None,
+            room: None,
             transactions: 0,
             octets_read: 0,
             patience: Patience::new(&service.limits, Instant::now(), random_fraction()),
@@ -129,6 +133,7 @@ impl Connection {
                     timeout(self.patience.write(), stream.write(&octets)).await??;
                 }
                 Step::Receive => {
+                    self.keep_room().await;
                     if !self.receive(&mut stream, &mut buffer).await? {
                         return Ok(());
                     }
@@ -217,6 +222,18 @@ impl Connection {
         Ok(true)
     }
 
+    /// Keeps as much room as the transaction needs, or drops its message where there is none.
+    async fn keep_room(&mut self) {
+        match self.session.waiting_for() {
+            Wait::Command => self.room = None,
+            Wait::MailData if self.make_room().await.is_err() => {
+                self.session.no_room();
+                self.room = None;
+            }
+            Wait::MailData | Wait::Transaction | Wait::Chunk => {}
+        }
+    }
+
     /// Hands octets that were read to the session.
     fn take(&mut self, octets: &[u8]) {
         self.octets_read += octets.len() as u64;
@@ -244,9 +261,9 @@ impl Connection {
     ) -> (Reply, Then) {
         let reply = match question {
             Question::Authenticate(credentials) => self.authenticate(credentials).await,
-            Question::Mail(..) => self.begin(),
+            Question::Mail(_, parameters) => self.begin(parameters.size).await,
             Question::Rcpt(_) => reply::RECIPIENT_OK.clone(),
-            Question::Data => replies::data(),
+            Question::Data => self.data().await,
             Question::Message(envelope, content) => {
                 self.patience.message_is_over();
                 let submission = self.submission(envelope, content);
@@ -285,7 +302,7 @@ impl Connection {
         );
     }
 
-    fn begin(&mut self) -> Reply {
+    async fn begin(&mut self, announced: Option<u64>) -> Reply {
         if let Err(refusal) = self.service.intake.begin(self.client) {
             if let Refusal::RateLimited(_) = refusal {
                 let limited = &self.service.metrics.limited;
@@ -295,12 +312,34 @@ impl Connection {
             }
             return replies::refused(&refusal);
         }
+        self.room = None;
+        match self.service.intake.reserve(announced.unwrap_or(0)).await {
+            Ok(room) => self.room = Some(room),
+            Err(refusal) => return replies::refused(&refusal),
+        }
         self.transactions += 1;
         reply::SENDER_OK.clone()
     }
 
-    /// `None` without an identity, which is a bug.
-    fn submission(&self, envelope: Envelope, content: Bytes) -> Option<Submission> {
+    async fn data(&mut self) -> Reply {
+        match self.make_room().await {
+            Ok(()) => replies::data(),
+            Err(NoRoom) => reply::NO_ROOM.clone(),
+        }
+    }
+
+    /// Room for what the next read may bring of the message.
+    async fn make_room(&mut self) -> Result<(), NoRoom> {
+        let octets = self.session.content_len().saturating_add(DATA_BUFFER);
+        match &mut self.room {
+            Some(room) => room.make(octets as u64).await,
+            None => Ok(()),
+        }
+    }
+
+    /// `None` without a transaction that somebody began, which is a bug.
+    fn submission(&mut self, envelope: Envelope, content: Bytes) -> Option<Submission> {
+        let room = self.room.take()?;
         let identity = self.authenticated.as_ref().or(self.trusted.as_ref())?;
         Some(Submission {
             session_id: self.session_id.clone(),
@@ -309,6 +348,7 @@ impl Connection {
             content,
             received: self.received(identity),
             identity: identity.clone(),
+            room,
         })
     }
 

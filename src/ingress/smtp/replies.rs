@@ -55,6 +55,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
         Refusal::Structure(reason) => STRUCTURE.quoting(&format!("Message structure: {reason}")),
         Refusal::Loop => LOOP.clone(),
         Refusal::FanOut => reply::FAN_OUT.clone(),
+        Refusal::NoRoom => reply::NO_ROOM.clone(),
         Refusal::PartlyFailed { recipients, failed } => PARTLY_FAILED.quoting(&format!(
             "Sent to {} of {recipients} recipients, {failed} refused (delivery.partial_failure)",
             recipients - failed

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -49,13 +50,14 @@ impl Form {
         };
         let texts = Texts::of(outgoing);
         let images = config.inline_images;
-        let html = texts.html.as_deref();
-        let html = html
-            .map(|html| Html::new(html, email, &outgoing.content, images))
-            .transpose()?;
+        let html = texts.html.as_ref().map(|text| {
+            let parts = Html::new(text, email, &outgoing.content, images)?;
+            Ok((text, parts))
+        });
+        let html = html.transpose()?;
         let shown = |index: &usize| {
-            let html = html.as_ref();
-            texts.taken.contains(index) || html.is_some_and(|html| html.embedded.contains(index))
+            let embedded = html.as_ref().map(|(_, html)| &html.embedded);
+            texts.taken.contains(index) || embedded.is_some_and(|images| images.contains(index))
         };
         let files = email.attachments.iter().enumerate();
         let files = files
@@ -66,8 +68,8 @@ impl Form {
         let mut writer = JsonWriter::default();
         writer.optional("list_id", wishes.list_id.or(config.list_id));
         writer.member("sender", &sender);
-        let text = texts.text.as_deref();
-        let text = write_content(&mut writer, config, wishes, email, text, html.as_ref());
+        let text = texts.text.as_ref();
+        let text = write_content(&mut writer, config, wishes, email, text, html);
         writer.member("additional_headers", &header_fields::additional(email)?);
         writer.member("tracking", &tracking(config, wishes));
         let tags = tags(config, wishes);
@@ -118,8 +120,8 @@ fn write_content(
     config: &Config,
     wishes: &Wishes,
     email: &Email,
-    text: Option<&str>,
-    html: Option<&Html<'_>>,
+    text: Option<&Arc<String>>,
+    html: Option<(&Arc<String>, Html<'_>)>,
 ) -> Option<Range<usize>> {
     writer.key("content");
     writer.text(b"{");
@@ -128,15 +130,18 @@ fn write_content(
     writer.member("subject", &subject.unwrap_or(NO_SUBJECT));
     let besides = match html {
         None => {
-            writer.member("text", &text.unwrap_or(NO_TEXT));
+            match text {
+                Some(text) => writer.text_member("text", text),
+                None => writer.member("text", &NO_TEXT),
+            }
             None
         }
-        Some(html) => {
-            write_html(writer, html);
+        Some((whole, html)) => {
+            write_html(writer, whole, html);
             let text = text.filter(|_| config.text_and_html == TextAndHtml::Both);
             text.map(|text| {
                 let start = writer.cut();
-                writer.member("text", &text);
+                writer.text_member("text", text);
                 start..writer.cut()
             })
         }
@@ -146,18 +151,18 @@ fn write_content(
     besides
 }
 
-fn write_html(writer: &mut JsonWriter, html: &Html<'_>) {
+fn write_html(writer: &mut JsonWriter, whole: &Arc<String>, html: Html<'_>) {
     writer.key("html");
     writer.text(b"\"");
-    for part in &html.parts {
+    for part in html.parts {
         match part {
-            Part::Text(text) => writer.string_part(text),
+            Part::Text(range) => writer.text_part(whole, range),
             Part::Image {
                 media_type,
                 content,
             } => {
                 writer.string_part(&format!("data:{media_type};base64,"));
-                writer.base64(content.clone());
+                writer.base64(content);
             }
         }
     }

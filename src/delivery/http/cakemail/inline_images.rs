@@ -2,6 +2,7 @@
 //! Content-ID.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use crate::delivery::http::cakemail::{InlineImages, attachments};
 use crate::delivery::http::provider::Unsendable;
@@ -17,7 +18,8 @@ pub(super) struct Html<'a> {
 }
 
 pub(super) enum Part<'a> {
-    Text(&'a str),
+    /// Of the HTML.
+    Text(Range<usize>),
     /// In place of its `cid:` URL.
     Image {
         media_type: &'a str,
@@ -30,7 +32,7 @@ impl<'a> Html<'a> {
     /// [`Unsendable::CannotCarry`] where the settings want it, and where the HTML shows its images so
     /// often that it would grow out of all bounds.
     pub(super) fn new(
-        html: &'a str,
+        html: &str,
         email: &'a Email,
         content: &Content,
         policy: InlineImages,
@@ -60,16 +62,14 @@ impl<'a> Html<'a> {
             if count > MAX_IMAGES || repeated > MAX_REPEATED {
                 return Err(cannot("its HTML shows its images too often"));
             }
-            let before = html.get(at..found.range.start).unwrap_or_default();
+            whole.parts.push(Part::Text(at..found.range.start));
             at = found.range.end;
-            whole.parts.push(Part::Text(before));
             whole.parts.push(Part::Image {
                 media_type: &image.media_type,
                 content: form.clone(),
             });
         }
-        let rest = html.get(at..).unwrap_or_default();
-        whole.parts.push(Part::Text(rest));
+        whole.parts.push(Part::Text(at..html.len()));
         Ok(whole)
     }
 }
@@ -137,7 +137,7 @@ mod tests {
         };
         let found = Html::new(html, &email, &Content::new("hello"), policy)?;
         let show = |part: &Part<'_>| match part {
-            Part::Text(text) => (*text).to_owned(),
+            Part::Text(range) => html[range.clone()].to_owned(),
             Part::Image {
                 media_type,
                 content,

@@ -4,28 +4,25 @@
 //! it. The API has one place for each form, so the further parts go behind the first. Where only the
 //! HTML can hold them all, it goes alone.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::delivery::Outgoing;
 use crate::message::email::{Attachment, Disposition};
 use crate::message::mime;
 use crate::message::part::{Part, Presentation};
 
-pub(super) struct Texts<'a> {
-    pub(super) text: Option<Cow<'a, str>>,
-    pub(super) html: Option<Cow<'a, str>>,
+pub(super) struct Texts {
+    pub(super) text: Option<Arc<String>>,
+    pub(super) html: Option<Arc<String>>,
     /// The attachments that are in them.
     pub(super) taken: BTreeSet<usize>,
 }
 
-impl<'a> Texts<'a> {
-    pub(super) fn of(outgoing: &'a Outgoing) -> Self {
+impl Texts {
+    pub(super) fn of(outgoing: &Outgoing) -> Self {
         let email = &outgoing.email;
-        let given = |text: &'a Option<String>| {
-            let text = text.as_deref().filter(|text| !text.is_empty());
-            text.map(Cow::Borrowed)
-        };
+        let given = |text: &Option<Arc<String>>| text.clone().filter(|text| !text.is_empty());
         let mut texts = Self {
             text: given(&email.text),
             html: given(&email.html),
@@ -54,11 +51,11 @@ impl<'a> Texts<'a> {
 
     fn add_text(&mut self, more: &str) {
         if let Some(html) = &mut self.html {
-            html.to_mut().push_str(&preformatted(more));
+            Arc::make_mut(html).push_str(&preformatted(more));
         }
         match &mut self.text {
             Some(text) => append(text, more),
-            None if self.html.is_none() => self.text = Some(more.to_owned().into()),
+            None if self.html.is_none() => self.text = Some(Arc::new(more.to_owned())),
             None => {}
         }
     }
@@ -68,8 +65,8 @@ impl<'a> Texts<'a> {
         match &mut self.html {
             Some(html) => append(html, more),
             None => {
-                let before = self.text.as_deref().map(preformatted);
-                self.html = Some((before.unwrap_or_default() + more).into());
+                let before = self.text.as_ref().map(|text| preformatted(text));
+                self.html = Some(Arc::new(before.unwrap_or_default() + more));
             }
         }
         if !is_a_form {
@@ -96,8 +93,8 @@ fn around<'a>(part: &'a Part, parts: &'a [Part]) -> impl Iterator<Item = &'a Par
     std::iter::successors(outer(part), move |part| outer(part))
 }
 
-fn append(text: &mut Cow<'_, str>, more: &str) {
-    let text = text.to_mut();
+fn append(text: &mut Arc<String>, more: &str) {
+    let text = Arc::make_mut(text);
     if !text.ends_with('\n') {
         text.push('\n');
     }
