@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test interop clients bench lint fmt doc ci clean
+.PHONY: help run test interop clients memory bench lint fmt doc ci clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -16,12 +16,15 @@ interop: ## Compare with Python on messages that others collected; needs python3
 clients: ## Send through the release binary with curl, Python and lettre; needs curl and python3
 	cargo test --release --test clients
 
+memory: ## Send 200 messages of 25 MiB at once to the release binary, bounded to 256 MiB
+	cargo test --release --test memory -- --nocapture
+
 bench: ## Measure messages a second and their cost, with the release binary
 	cargo test --release --test throughput -- --nocapture
 
 lint: ## Check format, lints and documentation; warnings are errors
 	cargo fmt --check
-	cargo clippy --all-targets --test interop --test clients --test throughput -- -D warnings
+	cargo clippy --all-targets --test interop --test clients --test memory --test throughput -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --quiet
 
 fmt: ## Format the code

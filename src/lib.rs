@@ -8,6 +8,8 @@
 //! [`message`], [`telemetry`], {[`tls`], [`shutdown`]}, [`http_client`], [`auth`], [`delivery`], [`submission`],
 //! {[`ingress`], [`admin`]}, [`config`], [`app`], [`cli`]. The test `tests/layers.rs` keeps that order.
 
+#![forbid(unsafe_code)]
+
 pub mod admin;
 pub mod app;
 pub mod auth;

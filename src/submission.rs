@@ -19,7 +19,7 @@ use crate::auth::Identity;
 use crate::delivery::{self, Backend, Outcome, PartialFailure, Quote};
 use crate::message::received::Received;
 use crate::smtp::envelope::Envelope;
-use crate::submission::budget::{Budget, NoRoom, Room};
+use crate::submission::budget::{Budget, NoRoom, NoTextRoom, Room};
 use crate::submission::limits::Limits;
 use crate::submission::memory::{Ended, Memory};
 use crate::submission::policy::Policy;
@@ -73,11 +73,22 @@ pub enum Refusal {
     FanOut,
     /// There is no memory for it now.
     NoRoom,
+    /// Its text takes more memory than there ever is.
+    TooMuchText,
 }
 
 impl From<NoRoom> for Refusal {
     fn from(_: NoRoom) -> Self {
         Self::NoRoom
+    }
+}
+
+impl From<NoTextRoom> for Refusal {
+    fn from(no_room: NoTextRoom) -> Self {
+        match no_room {
+            NoTextRoom::Now => Self::NoRoom,
+            NoTextRoom::Ever => Self::TooMuchText,
+        }
     }
 }
 

@@ -233,6 +233,78 @@ fn mime_limits_are_settings_with_an_effect() {
 }
 
 #[test]
+fn a_message_that_finds_no_memory_waits_a_little_and_is_then_told_to_come_again() {
+    let gateway = Gateway::sandbox(|config| {
+        config.limits.memory = ByteSize(3000 << 10);
+        config.limits.message_size = ByteSize(1000 << 10);
+    });
+    // As much as there is, the last lane included.
+    let mut large = [gateway.logged_in(), gateway.logged_in()];
+    for client in &mut large {
+        client.ask("MAIL FROM:<app@example.com> SIZE=1024000", "250");
+        client.ask("RCPT TO:<ann@example.net>", "250");
+    }
+    let mut last = gateway.logged_in();
+    last.ask("MAIL FROM:<app@example.com> SIZE=1024000", "250");
+    let mut late = gateway.logged_in();
+    let reply = late.ask("MAIL FROM:<app@example.com> SIZE=1024000", "452 4.3.1");
+    assert!(reply.contains("limits.memory"), "{reply}");
+    // Who does not announce anything is refused behind DATA, or behind the mail data.
+    late.ask("MAIL FROM:<app@example.com>", "250");
+    late.ask("RCPT TO:<ann@example.net>", "250");
+    late.ask("DATA", "452 4.3.1");
+    assert_eq!(gateway.metric("smtp_memory_refusals_total"), 2.0);
+    // Room is free again behind RSET, and behind a message.
+    last.ask("RSET", "250");
+    late.ask("RSET", "250");
+    assert!(
+        late.submit(&["ann@example.net"], "\r\nx\r\n")
+            .starts_with("250")
+    );
+    large[0].ask("DATA", "354");
+    large[0].send("Subject: s\r\n\r\nx\r\n.\r\n");
+    large[0].expect("250");
+    large[1].ask("QUIT", "221");
+    wait_until(|| gateway.metric("smtp_memory_reserved_bytes") == 0.0);
+}
+
+#[test]
+fn a_message_that_outgrows_the_memory_is_read_to_its_end_and_the_session_goes_on() {
+    let gateway = Gateway::sandbox(|config| {
+        config.limits.memory = ByteSize(2000 << 10);
+        config.limits.message_size = ByteSize(1000 << 10);
+    });
+    let mut lane = gateway.logged_in();
+    let mut pool = gateway.logged_in();
+    for client in [&mut pool, &mut lane] {
+        client.ask("MAIL FROM:<app@example.com> SIZE=800000", "250");
+    }
+    let mut growing = gateway.logged_in();
+    let content = format!("Subject: s\r\n\r\n{}\r\n", "x".repeat(400_000));
+    let reply = growing.submit(&["ann@example.net"], &content);
+    assert!(reply.starts_with("452 4.3.1"), "{reply}");
+    lane.ask("RSET", "250");
+    let reply = growing.submit(&["ann@example.net"], &content);
+    assert!(reply.starts_with("250"), "{reply}");
+}
+
+#[test]
+fn text_that_takes_more_memory_than_there_ever_is_is_refused_and_a_file_is_not() {
+    let gateway = Gateway::sandbox(|config| config.limits.memory = ByteSize(1000 << 10));
+    let mut client = gateway.logged_in();
+    let hello = client.ask("EHLO client.example", "250");
+    assert!(hello.contains("SIZE 1024000"), "{hello}");
+    let octets = "x".repeat(600_000);
+    let text = format!("Subject: s\r\n\r\n{octets}\r\n");
+    let reply = client.submit(&["ann@example.net"], &text);
+    assert!(reply.starts_with("552 5.3.4"), "{reply}");
+    assert!(reply.contains("limits.memory"), "{reply}");
+    let file = format!("Content-Type: application/pdf\r\n{text}");
+    let reply = client.submit(&["ann@example.net"], &file);
+    assert!(reply.starts_with("250"), "{reply}");
+}
+
+#[test]
 fn a_trusted_network_sends_in_clear_without_login_and_others_do_not() {
     let plain = ListenerConfig {
         auth: ListenerAuth::Trusted,

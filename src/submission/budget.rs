@@ -27,7 +27,6 @@ pub struct Budget {
     last_lane: Arc<Semaphore>,
     last_lane_blocks: u32,
     text: Arc<Semaphore>,
-    /// Blocks for text, of which no message gets more than all.
     text_blocks: u32,
     reserved: IntGauge,
     refusals: IntCounter,
@@ -36,6 +35,14 @@ pub struct Budget {
 /// There is no memory for a message now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom;
+
+/// There is no memory for the text of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoTextRoom {
+    Now,
+    /// It takes more than there is.
+    Ever,
+}
 
 /// The octets that the content of messages may take in all, by setting: 0 is 40 % of what this
 /// process may use, or no bound where the system does not say.
@@ -107,11 +114,6 @@ impl Budget {
         self.in_time(granted).await
     }
 
-    async fn text(&self, blocks: u32) -> Result<OwnedSemaphorePermit, NoRoom> {
-        let text = Arc::clone(&self.text).acquire_many_owned(blocks.min(self.text_blocks));
-        self.in_time(text).await
-    }
-
     async fn in_time<T, E>(
         &self,
         granted: impl Future<Output = Result<T, E>>,
@@ -172,13 +174,23 @@ impl Room {
         Ok(())
     }
 
-    /// Room to turn so many octets of text into another form. The content is whole: nothing more is
-    /// asked for afterwards.
+    /// Room to turn text into another form, which takes so many octets. The content is whole:
+    /// nothing more is asked for afterwards.
     ///
     /// # Errors
-    /// [`NoRoom`] when there is none within five seconds.
-    pub async fn make_for_text(&mut self, octets: u64) -> Result<(), NoRoom> {
-        self.text = Some(self.budget.text(blocks(octets)).await?);
+    /// [`NoTextRoom::Now`] when there is none within five seconds.
+    pub async fn make_for_text(&mut self, octets: u64) -> Result<(), NoTextRoom> {
+        let blocks = blocks(octets);
+        if blocks > self.budget.text_blocks {
+            return Err(NoTextRoom::Ever);
+        }
+        let text = Arc::clone(&self.budget.text).acquire_many_owned(blocks);
+        self.text = Some(
+            self.budget
+                .in_time(text)
+                .await
+                .map_err(|_| NoTextRoom::Now)?,
+        );
         Ok(())
     }
 }
@@ -284,14 +296,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_text_larger_than_all_has_all_for_itself() {
+    async fn text_has_room_of_its_own() {
         let budget = budget(30, 20);
         let mut one = budget.reserve(10 * MIB).await.unwrap();
-        let mut two = budget.reserve(10 * MIB).await.unwrap();
-        one.make_for_text(100 * MIB).await.unwrap();
-        assert_eq!(two.make_for_text(1).await, Err(NoRoom));
+        let mut two = budget.reserve(20 * MIB).await.unwrap();
+        one.make_for_text(30 * MIB).await.unwrap();
+        assert_eq!(two.make_for_text(1).await, Err(NoTextRoom::Now));
         drop(one);
         two.make_for_text(1).await.unwrap();
+        let ever = two.make_for_text(30 * MIB + 1).await;
+        assert_eq!(ever, Err(NoTextRoom::Ever));
     }
 
     #[test]

@@ -272,7 +272,7 @@ impl Refusal {
             Self::Failed { cause, .. } => format!("{cause:?}"),
             Self::PartlyFailed { .. } => "PartlyFailed".to_owned(),
             Self::FanOut => "limits.fan_out".to_owned(),
-            Self::NoRoom => "limits.memory".to_owned(),
+            Self::NoRoom | Self::TooMuchText => "limits.memory".to_owned(),
         }
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
         Refusal::Loop => LOOP.clone(),
         Refusal::FanOut => reply::FAN_OUT.clone(),
         Refusal::NoRoom => reply::NO_ROOM.clone(),
+        Refusal::TooMuchText => TOO_MUCH_TEXT.clone(),
         Refusal::PartlyFailed { recipients, failed } => PARTLY_FAILED.quoting(&format!(
             "Sent to {} of {recipients} recipients, {failed} refused (delivery.partial_failure)",
             recipients - failed
@@ -123,6 +124,12 @@ static UNAVAILABLE_LOGIN: Reply = Reply::new(
 );
 static RATE_LIMITED: Reply = Reply::new(451, 7, 1, "");
 static STRUCTURE: Reply = Reply::new(554, 6, 0, "");
+static TOO_MUCH_TEXT: Reply = Reply::new(
+    552,
+    3,
+    4,
+    "Too much text for the memory there is (limits.memory); attach it as a file",
+);
 static LOOP: Reply = Reply::new(554, 4, 6, "Too many hops (limits.received_fields)");
 static PARTLY_FAILED: Reply = Reply::new(554, 0, 0, "");
 

@@ -207,6 +207,11 @@ fn decisions() -> Vec<Row> {
         ),
         ("Mail loop", "554 5.4.6", refused(&Refusal::Loop)),
         (
+            "Text that takes more memory than there ever is",
+            "552 5.3.4",
+            refused(&Refusal::TooMuchText),
+        ),
+        (
             "A fault of the gateway's own",
             "451 4.3.0",
             internal_fault(),
