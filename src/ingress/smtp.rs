@@ -3,6 +3,7 @@
 mod connection;
 pub mod listener;
 mod patience;
+pub mod proxy_protocol;
 mod replies;
 mod stream;
 
