@@ -25,6 +25,7 @@ mod vocabulary;
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -215,6 +216,11 @@ impl Config {
             }
             if listener.auth == ListenerAuth::Trusted && self.auth.trusted_networks.is_empty() {
                 let text = "auth = \"trusted\" needs auth.trusted_networks";
+                settings.fault("smtp.listeners", text);
+            }
+            let believes_all = |network: &IpNet| network.prefix_len() == 0;
+            if listener.proxy_networks.iter().any(believes_all) {
+                let text = "proxy_networks with everybody in it: anybody could say to be anybody";
                 settings.fault("smtp.listeners", text);
             }
         }

@@ -8,4 +8,5 @@ mod t06_auth_parsing;
 mod t07_injection;
 mod t10_bdat;
 mod t12_mime_bombs;
+mod t14_proxy_header;
 mod t15_cross_protocol;

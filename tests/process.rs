@@ -162,6 +162,11 @@ fn each_wrong_setting_is_one_clear_line() {
             "[{port = 25, tls = \"off\"}]",
             &["GATEWAY__SMTP__LISTENERS", "TLS"],
         ),
+        (
+            "GATEWAY__SMTP__LISTENERS",
+            "[{port = 587, proxy_networks = [\"10.0.0.0/8\", \"::/0\"]}]",
+            &["GATEWAY__SMTP__LISTENERS", "proxy_networks"],
+        ),
     ] {
         let (code, errors) = run(serve(&scene.folder).env(name, value));
         assert_eq!(code, 78, "{name}={value}: {errors}");

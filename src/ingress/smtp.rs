@@ -3,6 +3,7 @@
 mod connection;
 pub mod listener;
 mod patience;
+mod proxied;
 pub mod proxy_protocol;
 mod replies;
 mod stream;
@@ -10,6 +11,7 @@ mod stream;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
@@ -67,6 +69,9 @@ pub struct ListenerConfig {
     pub port: u16,
     pub tls: ListenerTls,
     pub auth: ListenerAuth,
+    /// Networks of load balancers: a connection from there must begin with a PROXY header, and what
+    /// that says is believed. A connection from elsewhere has none, and is its own client.
+    pub proxy_networks: Vec<IpNet>,
 }
 
 impl Default for ListenerConfig {
@@ -76,6 +81,7 @@ impl Default for ListenerConfig {
             port: 587,
             tls: ListenerTls::Starttls,
             auth: ListenerAuth::Required,
+            proxy_networks: Vec::new(),
         }
     }
 }
@@ -83,6 +89,11 @@ impl Default for ListenerConfig {
 impl ListenerConfig {
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        let holds = |network: &IpNet| network.contains(&peer);
+        self.proxy_networks.iter().any(holds)
     }
 }
 
@@ -137,6 +148,7 @@ pub struct Metrics {
     auth_failures: IntCounterVec,
     endings: IntCounterVec,
     handshake_failures: IntCounter,
+    proxy_faults: IntCounterVec,
     limited: IntCounterVec,
 }
 
@@ -184,6 +196,12 @@ impl Metrics {
             handshake_failures: registry.counter(
                 "smtp_tls_handshake_failures_total",
                 "TLS handshakes that failed or took too long",
+            ),
+            proxy_faults: registry.counter_by(
+                "smtp_proxy_header_faults_total",
+                "Connections of load balancers without a PROXY header that can be believed",
+                "fault",
+                &proxied::FAULTS,
             ),
             limited: registry.counter_by(
                 "smtp_rate_limited_total",

@@ -97,7 +97,7 @@ impl Command {
             "HELP" => Ok(Self::Help),
             "QUIT" => alone(Self::Quit),
             "EXPN" | "SEND" | "SOML" | "SAML" | "TURN" => Err(SyntaxError::NotImplemented),
-            verb if is_http_method(verb.as_bytes()) => Err(SyntaxError::NotSmtp),
+            verb if is_foreign(verb.as_bytes()) => Err(SyntaxError::NotSmtp),
             _ => Err(SyntaxError::Unknown),
         }
     }
@@ -120,22 +120,25 @@ pub fn may_be_bdat(front: &[u8]) -> bool {
     is_bdat(front) || front.trim_ascii_start().len() < BDAT.len()
 }
 
-/// Whether a line that begins with these octets is another protocol's: a TLS record, or an HTTP
-/// method and a blank.
+/// Whether a line that begins with these octets is another protocol's: a TLS record, an HTTP method
+/// and a blank, or a PROXY header.
 ///
 /// The rest of such a line need not be waited for. It may hold no line break (a TLS handshake), or
-/// one beyond the limit (a long URL), and what follows may be SMTP in the body of a POST.
+/// one beyond the limit (a long URL), and what follows may be SMTP in the body of a POST. A client
+/// whose load balancer writes a header that nobody expects would take each reply for the one to its
+/// next command.
 pub fn is_not_smtp(start: &[u8]) -> bool {
     // The longest method has seven letters.
     let front = start.get(..8).unwrap_or(start);
     let mut words = front.split(|octet| matches!(octet, b' ' | b'\t'));
-    let method = words.next().filter(|word| is_http_method(word));
-    start.starts_with(TLS_RECORD) || (method.is_some() && words.next().is_some())
+    let first = words.next().filter(|word| is_foreign(word));
+    start.starts_with(TLS_RECORD) || (first.is_some() && words.next().is_some())
 }
 
-fn is_http_method(verb: &[u8]) -> bool {
+fn is_foreign(verb: &[u8]) -> bool {
     HTTP_METHODS
         .iter()
+        .chain(&["PROXY"])
         .any(|method| method.as_bytes().eq_ignore_ascii_case(verb))
 }
 

@@ -91,7 +91,7 @@ pub enum Ending {
     Expired,
     Draining,
     Errors,
-    /// The peer speaks HTTP, or TLS without STARTTLS.
+    /// The peer speaks HTTP, or TLS without STARTTLS, or a load balancer speaks before it.
     NotSmtp,
     /// Octets behind STARTTLS or behind a refused DATA.
     EarlyOctets,

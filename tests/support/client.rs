@@ -63,6 +63,15 @@ impl SmtpClient {
     }
 
     pub(crate) fn try_start_tls(&mut self, config: ClientConfig) -> std::io::Result<()> {
+        self.start_tls_behind(&[], config)
+    }
+
+    /// The same, with these octets and the `ClientHello` in one write.
+    pub(crate) fn start_tls_behind(
+        &mut self,
+        octets: &[u8],
+        config: ClientConfig,
+    ) -> std::io::Result<()> {
         assert!(
             self.received.is_empty(),
             "octets behind the reply to STARTTLS"
@@ -72,6 +81,9 @@ impl SmtpClient {
         };
         let name = "localhost".try_into().unwrap();
         let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut first = octets.to_vec();
+        tls.write_tls(&mut first)?;
+        socket.write_all(&first)?;
         while tls.is_handshaking() {
             tls.complete_io(&mut socket)?;
         }

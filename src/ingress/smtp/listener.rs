@@ -3,22 +3,24 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
 use crate::ingress::smtp::connection::Connection;
-use crate::ingress::smtp::{ListenerConfig, ListenerTls, Service, replies};
+use crate::ingress::smtp::proxy_protocol::Source;
+use crate::ingress::smtp::{ListenerConfig, ListenerTls, Service, proxied, replies};
 use crate::shutdown::Tasks;
+use crate::smtp::reply::{self, Reply};
 use crate::submission::limits::{self, Limits};
 use crate::telemetry::liveness::Pulse;
 
 /// A bound socket. Connections wait in it until [`Listener::run`].
 pub struct Listener {
     socket: TcpListener,
-    config: ListenerConfig,
+    config: Arc<ListenerConfig>,
 }
 
 impl Listener {
@@ -27,7 +29,7 @@ impl Listener {
     pub async fn bind(config: ListenerConfig) -> io::Result<Self> {
         Ok(Self {
             socket: TcpListener::bind(config.address()).await?,
-            config,
+            config: Arc::new(config),
         })
     }
 
@@ -49,11 +51,16 @@ impl Listener {
         tasks: Tasks,
         pulse: Pulse,
     ) {
+        let reception = Reception {
+            config: self.config,
+            service,
+            tasks,
+        };
         let mut beat = tokio::time::interval(Pulse::INTERVAL);
         loop {
-            let (stream, client) = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 biased;
-                () = tasks.draining().cancelled() => return,
+                () = reception.tasks.draining().cancelled() => return,
                 _ = beat.tick() => {
                     pulse.beat();
                     continue;
@@ -69,43 +76,81 @@ impl Listener {
                 },
             };
             // An IPv4 client of an IPv6 socket is still that client.
-            let client = client.ip().to_canonical();
-            service.metrics.connections.inc();
-            match connections.admit(client) {
-                Ok(slot) => self.serve(stream, client, &service, &tasks, slot),
-                Err(limit) => {
-                    let refused = &service.metrics.refused_connections;
-                    refused.with_label_values(&[limit]).inc();
-                    self.refuse(&stream);
-                }
+            let peer = peer.ip().to_canonical();
+            reception.service.metrics.connections.inc();
+            // Replies are small and waited for. A socket that refuses the option still works.
+            let _ = stream.set_nodelay(true);
+            match connections.admit() {
+                Ok(place) => reception.receive(stream, peer, place),
+                Err(limit) => reception.refuse(&stream, limit),
             }
         }
     }
+}
 
-    fn serve(
-        &self,
-        stream: TcpStream,
-        client: IpAddr,
-        service: &Arc<Service>,
-        tasks: &Tasks,
-        slot: Slot,
-    ) {
-        // Replies are small and waited for. A socket that refuses the option still works.
-        let _ = stream.set_nodelay(true);
-        let connection = Connection::new(Arc::clone(service), &self.config, client, tasks.clone());
-        let active = service.metrics.active.clone();
-        tasks.spawn(async move {
+/// How a listener meets its connections. Nothing here waits for a peer, save in a task.
+#[derive(Clone)]
+struct Reception {
+    config: Arc<ListenerConfig>,
+    service: Arc<Service>,
+    tasks: Tasks,
+}
+
+impl Reception {
+    fn receive(&self, stream: TcpStream, peer: IpAddr, place: Place) {
+        if self.config.is_proxy(peer) {
+            return self.spawn(self.clone().serve_proxied(stream, peer, place));
+        }
+        match place.of(peer) {
+            Ok(place) => self.spawn(self.clone().serve(stream, peer, place)),
+            // Without a task: there may be many of these.
+            Err(limit) => self.refuse(&stream, limit),
+        }
+    }
+
+    fn spawn(&self, serving: impl Future<Output = ()> + Send + 'static) {
+        let active = self.service.metrics.active.clone();
+        self.tasks.spawn(async move {
             let _active = Active::new(active);
-            let _slot = slot;
-            connection.run(stream).await;
+            serving.await;
         });
     }
 
-    /// Says why, without a task and without waiting: a fresh socket has room for one line. Under
-    /// TLS there is nobody yet to say it to.
-    fn refuse(&self, stream: &TcpStream) {
+    /// The limits per address are for the client, not for its load balancer.
+    async fn serve_proxied(self, mut stream: TcpStream, proxy: IpAddr, place: Place) {
+        let metrics = &self.service.metrics;
+        let header = proxied::header(&mut stream, proxy, metrics);
+        let Some(header) = self.tasks.draining().run_until_cancelled(header).await else {
+            return self.say(&stream, &reply::SHUTTING_DOWN);
+        };
+        let client = match header {
+            Some(Source::Client(client)) => client,
+            Some(Source::Socket) => proxy,
+            None => return,
+        };
+        match place.of(client) {
+            Ok(place) => self.serve(stream, client, place).await,
+            Err(limit) => self.refuse(&stream, limit),
+        }
+    }
+
+    async fn serve(self, stream: TcpStream, client: IpAddr, _place: Place) {
+        Connection::new(self.service, &self.config, client, self.tasks)
+            .run(stream)
+            .await;
+    }
+
+    fn refuse(&self, stream: &TcpStream, limit: &str) {
+        let refused = &self.service.metrics.refused_connections;
+        refused.with_label_values(&[limit]).inc();
+        self.say(stream, &replies::TOO_MANY_CONNECTIONS);
+    }
+
+    /// Says why, without waiting: a fresh socket has room for one line. Under TLS there is nobody yet
+    /// to say it to.
+    fn say(&self, stream: &TcpStream, reply: &Reply) {
         if self.config.tls != ListenerTls::Implicit {
-            let _ = stream.try_write(&replies::too_many_connections());
+            let _ = stream.try_write(reply.to_string().as_bytes());
         }
     }
 }
@@ -148,43 +193,60 @@ impl Connections {
     }
 
     /// A place for a connection, or the name of the limit that it is over.
-    fn admit(self: &Arc<Self>, client: IpAddr) -> Result<Slot, &'static str> {
-        let network = limits::network(client);
-        let limits = &self.limits;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if limits.connections != 0 && open.total >= limits.connections {
+    fn admit(self: &Arc<Self>) -> Result<Place, &'static str> {
+        let mut open = self.open();
+        let limit = self.limits.connections;
+        if limit != 0 && open.total >= limit {
             return Err("connections");
         }
-        let from_client = open.per_ip.get(&network).copied().unwrap_or(0);
-        let bounded = limits.connections_per_ip != 0 && !limits.exempts(client);
-        if bounded && from_client >= limits.connections_per_ip {
-            return Err("connections_per_ip");
-        }
         open.total += 1;
-        open.per_ip.insert(network, from_client + 1);
-        Ok(Slot {
+        Ok(Place {
             connections: Arc::clone(self),
-            network,
+            network: None,
         })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A connection's place; it is free again when this is dropped.
 #[derive(Debug)]
-struct Slot {
+struct Place {
     connections: Arc<Connections>,
-    network: IpAddr,
+    /// Whose it is, once that is known.
+    network: Option<IpAddr>,
 }
 
-impl Drop for Slot {
+impl Place {
+    /// Gives the place to a client that has none by this one, or names the limit that it is over.
+    fn of(mut self, client: IpAddr) -> Result<Self, &'static str> {
+        let network = limits::network(client);
+        let limits = &self.connections.limits;
+        let bounded = limits.connections_per_ip != 0 && !limits.exempts(client);
+        let mut open = self.connections.open();
+        let from_client = open.per_ip.entry(network).or_default();
+        if bounded && *from_client >= limits.connections_per_ip {
+            return Err("connections_per_ip");
+        }
+        *from_client += 1;
+        drop(open);
+        self.network = Some(network);
+        Ok(self)
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        let open = self.connections.open.lock();
-        let mut open = open.unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.connections.open();
         open.total -= 1;
-        if let Some(count) = open.per_ip.get_mut(&self.network) {
+        if let Some(network) = self.network
+            && let Some(count) = open.per_ip.get_mut(&network)
+        {
             *count -= 1;
             if *count == 0 {
-                open.per_ip.remove(&self.network);
+                open.per_ip.remove(&network);
             }
         }
     }
@@ -204,35 +266,41 @@ mod tests {
         })
     }
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn admit(connections: &Arc<Connections>, client: &str) -> Result<Place, &'static str> {
+        connections.admit()?.of(client.parse().unwrap())
     }
 
     #[test]
     fn a_place_is_free_again_when_its_connection_ends() {
         let connections = connections(2, 1);
-        let one = connections.admit(address("192.0.2.1")).unwrap();
-        assert_eq!(
-            connections.admit(address("192.0.2.1")).err(),
-            Some("connections_per_ip")
-        );
-        let _other = connections.admit(address("192.0.2.2")).unwrap();
-        assert_eq!(
-            connections.admit(address("192.0.2.3")).err(),
-            Some("connections")
-        );
+        let one = admit(&connections, "192.0.2.1").unwrap();
+        let refused = admit(&connections, "192.0.2.1");
+        assert_eq!(refused.err(), Some("connections_per_ip"));
+        let _other = admit(&connections, "192.0.2.2").unwrap();
+        let refused = admit(&connections, "192.0.2.3");
+        assert_eq!(refused.err(), Some("connections"));
         drop(one);
-        assert!(connections.admit(address("192.0.2.1")).is_ok());
-        assert_eq!(connections.open.lock().unwrap().per_ip.len(), 1);
+        assert!(admit(&connections, "192.0.2.1").is_ok());
+        assert_eq!(connections.open().per_ip.len(), 1);
+    }
+
+    #[test]
+    fn a_connection_whose_client_is_not_known_yet_has_a_place_of_nobody() {
+        let connections = connections(2, 1);
+        let (one, two) = (connections.admit().unwrap(), connections.admit().unwrap());
+        assert_eq!(connections.admit().err(), Some("connections"));
+        drop(one);
+        assert!(connections.open().per_ip.is_empty());
+        assert!(two.of("192.0.2.1".parse().unwrap()).is_ok());
+        assert!(connections.open().per_ip.is_empty());
+        assert_eq!(connections.open().total, 0);
     }
 
     #[test]
     fn exempt_networks_have_no_limit_per_address() {
         let connections = connections(3, 1);
-        let slots: Vec<_> = (0..3)
-            .map(|_| connections.admit(address("127.0.0.1")))
-            .collect();
-        assert!(slots.iter().all(Result::is_ok));
-        assert!(connections.admit(address("127.0.0.1")).is_err());
+        let places: Vec<_> = (0..3).map(|_| admit(&connections, "127.0.0.1")).collect();
+        assert!(places.iter().all(Result::is_ok));
+        assert!(admit(&connections, "127.0.0.1").is_err());
     }
 }

@@ -23,7 +23,7 @@ pub enum Source {
     /// From this client, over the balancer. An IPv4 address in IPv6 is the IPv4 address.
     Client(IpAddr),
     /// From where the socket says: the balancer itself asks how we are (LOCAL), or it does not know
-    /// or cannot say who the client is (UNKNOWN, AF_UNSPEC, AF_UNIX).
+    /// or cannot say who the client is (UNKNOWN, `AF_UNSPEC`, `AF_UNIX`).
     Socket,
 }
 

@@ -1,8 +1,6 @@
 //! What others decide, as replies: the one table beside those of the protocol itself
 //! (`smtp::reply`). Every refusal has its row; the matches are exhaustive.
 
-use bytes::BytesMut;
-
 use crate::auth::Denied;
 use crate::smtp::reply::{self, Reply};
 use crate::submission::{Deferral, Failure, Receipt, Refusal};
@@ -10,13 +8,6 @@ use crate::submission::{Deferral, Failure, Receipt, Refusal};
 /// Go on: the mail data may come. 354 has no enhanced status (RFC 2034 §4).
 pub(super) fn data() -> Reply {
     Reply::plain(354, "End data with <CR><LF>.<CR><LF>")
-}
-
-/// What a connection over the limit gets in place of a banner, ready to be written.
-pub(super) fn too_many_connections() -> BytesMut {
-    let mut octets = BytesMut::new();
-    TOO_MANY_CONNECTIONS.write(&mut octets);
-    octets
 }
 
 /// A bug must not bounce mail.
@@ -108,7 +99,9 @@ fn because(reply: &Reply, reason: Option<&str>) -> Reply {
     }
 }
 
-static TOO_MANY_CONNECTIONS: Reply = Reply::new(421, 7, 0, "Too many connections, try again later");
+/// What a connection over the limit gets in place of a banner.
+pub(super) static TOO_MANY_CONNECTIONS: Reply =
+    Reply::new(421, 7, 0, "Too many connections, try again later");
 static INTERNAL_FAULT: Reply = Reply::new(451, 3, 0, "Internal fault, try again later");
 static CHALLENGE: Reply = Reply::new(
     535,

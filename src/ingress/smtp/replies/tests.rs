@@ -142,7 +142,7 @@ fn protocol() -> Vec<Row> {
             &reply::TOO_MANY_ERRORS,
         ),
         row(
-            "HTTP, or TLS without STARTTLS",
+            "HTTP, TLS without STARTTLS, or a PROXY header that nobody expects",
             "421 4.7.0",
             &reply::NOT_SMTP,
         ),

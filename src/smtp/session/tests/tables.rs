@@ -587,6 +587,10 @@ fn ended(what: &str) -> (Driver<'static>, Ending) {
             driver.send(b"\x16\x03\x01\x02\x00");
             Ending::NotSmtp
         }
+        "a PROXY header that nobody expects" => {
+            driver.send("PROXY TCP4 192.0.2.1 192.0.2.9 56324 587\r\nEHLO x\r\n");
+            Ending::NotSmtp
+        }
         "octets behind STARTTLS" => {
             driver.send("STARTTLS\r\nEHLO x\r\n");
             Ending::EarlyOctets
