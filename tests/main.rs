@@ -23,6 +23,7 @@ mod retries;
 mod sandbox;
 mod send;
 mod side_http;
+mod silent_peers;
 mod submission;
 mod support;
 mod tls;

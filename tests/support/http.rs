@@ -30,6 +30,12 @@ pub(crate) enum Play {
     ResetBeforeBody,
     /// Say nothing until the gateway gives up.
     Hang,
+    /// The same, with the body of the request unread.
+    HangBeforeBody,
+    /// Write just these octets, and then say nothing until the gateway gives up.
+    Stall(&'static str),
+    /// Write these octets, and then blanks without end, one at a time.
+    Drip(&'static str),
     /// Write just these octets, and close.
     Raw(&'static str),
     /// Send this many octets of body.
@@ -226,6 +232,9 @@ async fn serve(mut stream: tokio::net::TcpStream, api: &impl Api, load: &Load) -
         if let Play::ResetBeforeBody = play {
             return None;
         }
+        if let Play::HangBeforeBody = play {
+            std::future::pending::<()>().await;
+        }
         let last = head.field("connection") == Some("close");
         let body = read_body(&mut stream, &head, &mut received).await?;
         let now = load.now.fetch_add(1, Ordering::SeqCst) + 1;
@@ -266,6 +275,17 @@ async fn write(stream: &mut tokio::net::TcpStream, play: Play) -> Option<()> {
             stream.write_all(octets.as_bytes()).await.ok()?;
             None
         }
+        Play::Stall(octets) => {
+            stream.write_all(octets.as_bytes()).await.ok()?;
+            std::future::pending().await
+        }
+        Play::Drip(octets) => {
+            stream.write_all(octets.as_bytes()).await.ok()?;
+            loop {
+                stream.write_all(b" ").await.ok()?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
         Play::LongAnswer(octets) => {
             let head = format!("HTTP/1.1 200 X\r\ncontent-length: {octets}\r\n\r\n");
             stream.write_all(head.as_bytes()).await.ok()?;
@@ -279,7 +299,8 @@ async fn write(stream: &mut tokio::net::TcpStream, play: Play) -> Option<()> {
         | Play::TakeAndClose
         | Play::Reset
         | Play::ResetBeforeBody
-        | Play::Hang => None,
+        | Play::Hang
+        | Play::HangBeforeBody => None,
     }
 }
 

@@ -28,7 +28,7 @@ use crate::shutdown::Tasks;
 use crate::smtp::envelope::Envelope;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::sasl::Credentials;
-use crate::smtp::session::{Authentication, Question, Session, Step, Tls, Wait};
+use crate::smtp::session::{Authentication, Ending, Question, Session, Step, Tls, Wait};
 use crate::submission::budget::{NoRoom, Room};
 use crate::submission::{Failure, Refusal, Submission, Unheard};
 use crate::telemetry::privacy::{random_fraction, random_id};
@@ -100,7 +100,11 @@ impl Connection {
             }
         }
         let duration = started.elapsed();
-        let ending = ending_label(self.session.ending());
+        let ending = match (&result, self.session.ending()) {
+            (Err(error), None) => ending_without_a_word(error),
+            (_, ending) => ending,
+        };
+        let ending = ending_label(ending);
         let metrics = &self.service.metrics;
         metrics.duration.observe(duration.as_secs_f64());
         metrics.endings.with_label_values(&[ending]).inc();
@@ -164,7 +168,12 @@ impl Connection {
             .tls
             .as_ref()
             .ok_or(io::ErrorKind::Unsupported)?;
-        let result = stream.into_tls(Arc::clone(tls)).await;
+        let patience = self.patience.handshake();
+        let handshake = async { timeout(patience, stream.into_tls(Arc::clone(tls))).await? };
+        let last_call = self.tasks.last_call();
+        let Some(result) = last_call.run_until_cancelled(handshake).await else {
+            return Err(io::ErrorKind::Interrupted.into());
+        };
         if result.is_err() {
             self.service.metrics.handshake_failures.inc();
         }
@@ -409,6 +418,15 @@ impl Connection {
             protocol: self.session.protocol(),
             account: Some(identity.account.clone()),
         }
+    }
+}
+
+/// Why a session ended where there was no way to tell the client.
+fn ending_without_a_word(error: &io::Error) -> Option<Ending> {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Some(Ending::TimedOut),
+        io::ErrorKind::Interrupted => Some(Ending::Draining),
+        _ => None,
     }
 }
 

@@ -59,7 +59,11 @@ impl Patience {
 
     /// For one write: a client that does not read is as idle as one that does not write.
     pub(super) fn write(&self) -> Duration {
-        self.idle
+        self.idle.min(WRITE)
+    }
+
+    pub(super) fn handshake(&self) -> Duration {
+        self.idle.min(HANDSHAKE)
     }
 
     /// How long to wait for octets from now on.
@@ -131,6 +135,11 @@ fn or_forever(setting: Duration) -> Duration {
 
 /// 0 in the settings: a session that nobody ends.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Not for ever, whatever the settings say. A slow phone line does it in a tenth of this.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+/// A reply waits to be written only where the client has left a lot of them unread.
+const WRITE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -259,5 +268,8 @@ mod tests {
                 "{wait:?}"
             );
         }
+        // Save where the client has nothing to wait for itself.
+        assert_eq!(patience.write(), 30 * SECOND);
+        assert_eq!(patience.handshake(), 30 * SECOND);
     }
 }

@@ -20,13 +20,12 @@ impl Stream {
     /// Does the handshake.
     ///
     /// # Errors
-    /// When the peer does not speak TLS, or not in time.
+    /// When the peer does not speak TLS.
     pub(super) async fn into_tls(self, tls: Arc<ServerConfig>) -> io::Result<Self> {
         let Self::Clear(stream) = self else {
             return Ok(self);
         };
-        let handshake = TlsAcceptor::from(tls).accept(stream);
-        let stream = timeout(HANDSHAKE_DEADLINE, handshake).await??;
+        let stream = TlsAcceptor::from(tls).accept(stream).await?;
         Ok(Self::Tls(Box::new(stream)))
     }
 
@@ -68,8 +67,6 @@ impl Stream {
     }
 }
 
-/// A slow phone line does it in a tenth of this.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(30);
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
 /// In KiB.
 const UNREAD_AT_CLOSE: usize = 256;
