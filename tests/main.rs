@@ -11,6 +11,7 @@ mod cakemail;
 mod cakemail_double;
 mod cakemail_provider;
 mod dialogues;
+mod drain;
 mod key_lookup;
 mod layers;
 mod limits;

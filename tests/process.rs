@@ -1,65 +1,13 @@
-//! The binary as an operator meets it: settings that are wrong, the drain, the log.
-
-use std::path::Path;
-use std::process::Command;
+//! The binary as an operator meets it: settings that are wrong, the log, the certificate.
 
 use rcgen::date_time_ymd;
 use smtp_gateway::tls::insecure;
-use tempfile::TempDir;
 
 use crate::support::api::{FakeApi, Play};
 use crate::support::client::SmtpClient;
 use crate::support::gateway::Certificate;
-use crate::support::process::{Process, command, run};
+use crate::support::process::{Process, Scene, command, run, serve};
 use crate::support::volume::Volume;
-
-/// A settings file that works, for an API at `url`, on ports that the system chooses.
-fn settings(folder: &Path, certificate: &Certificate, url: &str) {
-    let (chain, key) = (certificate.chain(), certificate.key());
-    let text = format!(
-        "[smtp]\nhostname = \"gateway.example\"\nlisteners = [\n\
-         {{ host = \"127.0.0.1\", port = 0 }},\n\
-         {{ host = \"127.0.0.1\", port = 0, tls = \"implicit\" }}]\n\
-         [http]\nhost = \"127.0.0.1\"\nport = 0\n\
-         [tls]\ncert_path = {chain:?}\nkey_path = {key:?}\n\
-         [auth]\nsource = \"static\"\naccounts = [{{ name = \"ann\", password = \"secret\" }}]\n\
-         [api]\nprovider = \"json\"\nurl = \"{url}\"\nkey = \"gateway-key\"\n\
-         [drain]\npause = \"1s\"\n"
-    );
-    std::fs::write(folder.join("gateway.toml"), text).unwrap();
-}
-
-fn serve(folder: &TempDir) -> Command {
-    let mut command = command(folder.path());
-    command.args(["--config", "gateway.toml"]);
-    command
-}
-
-struct Scene {
-    folder: TempDir,
-    certificate: Certificate,
-    api: FakeApi,
-}
-
-impl Scene {
-    fn new() -> Self {
-        Self::before(FakeApi::start())
-    }
-
-    fn before(api: FakeApi) -> Self {
-        let scene = Self {
-            folder: tempfile::tempdir().unwrap(),
-            certificate: Certificate::new(),
-            api,
-        };
-        settings(scene.folder.path(), &scene.certificate, &scene.api.url());
-        scene
-    }
-
-    fn client(&self, process: &mut Process) -> SmtpClient {
-        SmtpClient::logged_in(process.listening("SMTP"), self.certificate.client())
-    }
-}
 
 #[test]
 fn without_settings_the_start_fails_and_says_all_that_is_missing() {
@@ -323,36 +271,6 @@ fn every_name_of_the_table_has_an_effect() {
             "no {expected:?} in {shown}"
         );
     }
-}
-
-#[test]
-fn sigterm_finishes_what_is_in_flight_and_ends_with_0() {
-    let scene = Scene::new();
-    let mut process = Process::start(serve(&scene.folder).env("GATEWAY__DRAIN__PAUSE", "0"));
-    let mut busy = scene.client(&mut process);
-    busy.begin(&["ann@example.net"]);
-    busy.send("Subject: half\r\n");
-    process.signal("TERM");
-    process.wait_for("draining: not ready any more");
-    busy.send("\r\nx\r\n.\r\n");
-    busy.expect("250 2.0.0");
-    busy.expect("421 4.3.2");
-    busy.expect_end();
-    let (status, _) = process.end();
-    assert_eq!(status.code(), Some(0));
-    assert_eq!(scene.api.recorded().len(), 1);
-}
-
-#[test]
-fn a_second_signal_ends_the_process_at_once() {
-    let scene = Scene::new();
-    let mut process = Process::start(serve(&scene.folder).env("GATEWAY__DRAIN__PAUSE", "1h"));
-    let _idle = scene.client(&mut process);
-    process.signal("TERM");
-    process.wait_for("draining: not ready any more");
-    process.signal("TERM");
-    let (status, _) = process.end();
-    assert!(!status.success());
 }
 
 #[test]

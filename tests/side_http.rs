@@ -26,66 +26,6 @@ fn a_draining_gateway_is_live_but_not_ready_and_still_serves_during_the_pause() 
     assert!(reply.starts_with("250"), "{reply}");
 }
 
-#[test]
-fn an_idle_session_gets_421_when_the_drain_begins_and_the_port_is_closed() {
-    let mut gateway = Gateway::sandbox(|_| {});
-    let mut idle = gateway.secured();
-    gateway.begin_drain();
-    idle.expect("421 4.3.2");
-    idle.expect_end();
-    let address = gateway.smtp(0);
-    gateway.end();
-    assert!(std::net::TcpStream::connect(address).is_err());
-}
-
-#[test]
-fn mail_data_that_never_ends_does_not_hold_the_drain_up_for_ever() {
-    let mut gateway = Gateway::sandbox(|config| {
-        config.drain.deadline = smtp_gateway::units::Period::seconds(1);
-    });
-    let mut stuck = gateway.logged_in();
-    stuck.begin(&["ann@example.net"]);
-    stuck.send("Subject: half\r\n");
-    gateway.end();
-    stuck.expect_end();
-}
-
-#[test]
-fn a_message_in_chunks_may_come_to_its_end_in_the_drain() {
-    let mut gateway = Gateway::sandbox(|config| {
-        config.delivery.deadline = smtp_gateway::units::Period::seconds(5);
-        config.drain.deadline = smtp_gateway::units::Period::seconds(25);
-    });
-    let mut idle = gateway.secured();
-    let mut sending = gateway.logged_in();
-    sending.address(&["ann@example.net"]);
-    sending.send("BDAT 15\r\nSubject: half\r\n");
-    sending.expect("250 2.0.0 15 octets received");
-    gateway.begin_drain();
-    idle.expect("421 4.3.2");
-    sending.ask("NOOP", "250 2.0.0");
-    sending.send("BDAT 5 LAST\r\n\r\nx\r\n");
-    sending.expect("250 2.0.0 Ok: queued as");
-    sending.expect("421 4.3.2");
-    sending.expect_end();
-    gateway.end();
-}
-
-#[test]
-fn a_message_whose_next_chunk_never_comes_is_told_that_the_drain_is_over() {
-    let mut gateway = Gateway::sandbox(|config| {
-        config.drain.deadline = smtp_gateway::units::Period::seconds(1);
-    });
-    let mut stuck = gateway.logged_in();
-    stuck.address(&["ann@example.net"]);
-    stuck.send("BDAT 15\r\nSubject: half\r\n");
-    stuck.expect("250 2.0.0 15 octets received");
-    gateway.begin_drain();
-    stuck.expect("421 4.3.2");
-    stuck.expect_end();
-    gateway.end();
-}
-
 /// The names that dashboards and alerts are built on.
 #[test]
 fn every_promised_metric_is_there_from_the_start_and_moves() {

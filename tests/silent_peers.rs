@@ -215,7 +215,7 @@ const AFTER_THE_REQUEST: [(&str, Play); 8] = [
     ),
     (
         "while its answer drips",
-        Play::Drip("HTTP/1.1 202 Accepted\r\nx-blanks:"),
+        Play::Endless("HTTP/1.1 202 Accepted\r\nx-blanks:"),
     ),
 ];
 

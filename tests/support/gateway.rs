@@ -225,14 +225,6 @@ impl Gateway {
     pub(crate) fn begin_drain(&self) {
         self.stop.cancel();
     }
-
-    /// Waits for the end of the drain.
-    pub(crate) fn end(&mut self) {
-        self.begin_drain();
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the gateway ends well");
-        }
-    }
 }
 
 impl Drop for Gateway {

@@ -35,7 +35,7 @@ pub(crate) enum Play {
     /// Write just these octets, and then say nothing until the gateway gives up.
     Stall(&'static str),
     /// Write these octets, and then blanks without end, one at a time.
-    Drip(&'static str),
+    Endless(&'static str),
     /// Write just these octets, and close.
     Raw(&'static str),
     /// Send this many octets of body.
@@ -279,7 +279,7 @@ async fn write(stream: &mut tokio::net::TcpStream, play: Play) -> Option<()> {
             stream.write_all(octets.as_bytes()).await.ok()?;
             std::future::pending().await
         }
-        Play::Drip(octets) => {
+        Play::Endless(octets) => {
             stream.write_all(octets.as_bytes()).await.ok()?;
             loop {
                 stream.write_all(b" ").await.ok()?;

@@ -9,6 +9,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::api::FakeApi;
+use crate::support::gateway::Certificate;
 
 /// A command with nothing of the tests' own environment, in an empty folder.
 pub(crate) fn command(folder: &Path) -> Command {
@@ -26,6 +30,52 @@ pub(crate) fn run(command: &mut Command) -> (i32, String) {
     let output = command.output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     (output.status.code().expect("no signal ended it"), errors)
+}
+
+/// A settings file that works, for an API at `url`, on ports that the system chooses.
+fn settings(folder: &Path, certificate: &Certificate, url: &str) {
+    let (chain, key) = (certificate.chain(), certificate.key());
+    let text = format!(
+        "[smtp]\nhostname = \"gateway.example\"\nlisteners = [\n\
+         {{ host = \"127.0.0.1\", port = 0 }},\n\
+         {{ host = \"127.0.0.1\", port = 0, tls = \"implicit\" }}]\n\
+         [http]\nhost = \"127.0.0.1\"\nport = 0\n\
+         [tls]\ncert_path = {chain:?}\nkey_path = {key:?}\n\
+         [auth]\nsource = \"static\"\naccounts = [{{ name = \"ann\", password = \"secret\" }}]\n\
+         [api]\nprovider = \"json\"\nurl = \"{url}\"\nkey = \"gateway-key\"\n\
+         [drain]\npause = \"1s\"\n"
+    );
+    std::fs::write(folder.join("gateway.toml"), text).unwrap();
+}
+
+/// A gateway with that file.
+pub(crate) fn serve(folder: &TempDir) -> Command {
+    let mut command = command(folder.path());
+    command.args(["--config", "gateway.toml"]);
+    command
+}
+
+/// A folder with that file, and what the file leads to.
+pub(crate) struct Scene {
+    pub(crate) folder: TempDir,
+    pub(crate) certificate: Certificate,
+    pub(crate) api: FakeApi,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        Self::before(FakeApi::start())
+    }
+
+    pub(crate) fn before(api: FakeApi) -> Self {
+        let scene = Self {
+            folder: tempfile::tempdir().unwrap(),
+            certificate: Certificate::new(),
+            api,
+        };
+        settings(scene.folder.path(), &scene.certificate, &scene.api.url());
+        scene
+    }
 }
 
 /// A gateway in a process of its own. Dropping it kills it.
