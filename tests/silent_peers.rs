@@ -10,6 +10,7 @@ use smtp_gateway::config::Config;
 use smtp_gateway::units::Period;
 
 use crate::support::api::{FakeApi, Play};
+use crate::support::cakemail::{Cakemail, Endpoint};
 use crate::support::client::SmtpClient;
 use crate::support::gateway::Gateway;
 use crate::support::wait_until;
@@ -280,6 +281,28 @@ fn an_api_that_stops_reading_has_not_taken_the_message() {
     );
     let next = client.submit(&["ann@example.net"], MESSAGE);
     assert!(next.starts_with("250"), "{next}");
+}
+
+#[test]
+fn a_list_of_senders_that_never_comes_whole_is_no_unknown_outcome() {
+    let behind_the_head = [("before the body", Play::HangBeforeBody)];
+    at_once(
+        AFTER_THE_REQUEST.into_iter().chain(behind_the_head),
+        |(step, play)| {
+            let api = Cakemail::start().script_for(Endpoint::Senders, [play]);
+            let gateway = Gateway::before_cakemail(&api, soon);
+            let mut client = gateway.secured();
+            let reply = client.authenticate("ann@example.com", "secret");
+            assert!(reply.starts_with("235"), "{step}: {reply}");
+            client.begin(&["ann@example.net"]);
+            client.send(format!("From: app@example.com\r\n{MESSAGE}.\r\n"));
+            is_served(&gateway);
+            let reply = client.reply();
+            assert!(reply.starts_with("451 4."), "{step}: {reply}");
+            assert_eq!(gateway.metric("smtp_unknown_outcomes_total"), 0.0, "{step}");
+            assert!(api.sent().is_empty(), "{step}");
+        },
+    );
 }
 
 /// A port whose connections the system takes, and nobody else.
