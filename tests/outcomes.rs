@@ -242,7 +242,11 @@ fn an_answer_to_half_a_request_is_no_acceptance() {
     let content = format!("Subject: large\r\n\r\n{}", "x".repeat(98) + "\r\n");
     let content = content + &format!("{}\r\n", "x".repeat(98)).repeat(200_000);
     let reply = gateway.logged_in().submit(&["ann@example.net"], &content);
-    assert!(reply.starts_with("451 4.4"), "{reply}");
+    // Which one depends on whether there is time for another try.
+    assert!(
+        reply.starts_with("451 4.4") || reply.starts_with("451 4.3.0"),
+        "{reply}"
+    );
     drop(api.join());
 }
 
