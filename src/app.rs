@@ -201,7 +201,8 @@ fn authenticator(config: &Config, registry: &Registry) -> Result<Authenticator, 
     if nobody_to_ask && config.backend == BackendName::Sandbox {
         auth.source = auth::Source::Any;
     }
-    Authenticator::new(&auth, &config.email_api(), registry)
+    let failures = config.limits.auth_failures;
+    Authenticator::new(&auth, failures, &config.email_api(), registry)
 }
 
 fn backend(

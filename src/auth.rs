@@ -5,9 +5,11 @@
 
 pub mod api_key;
 pub mod cache;
+mod guesses;
 pub mod key_api;
 pub mod lookup;
 pub mod static_keys;
+pub mod throttle;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,9 +19,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::api_key::ApiKey;
+use crate::auth::guesses::Guesses;
 use crate::auth::key_api::dialect::Dialect;
 use crate::auth::lookup::KeyLookup;
 use crate::auth::static_keys::{Account, StaticKeys, StaticKeysError};
+use crate::auth::throttle::Verdict;
 use crate::http_client::{ClientError, Connections};
 use crate::smtp::sasl::Credentials;
 use crate::telemetry::metrics::Registry;
@@ -122,6 +126,8 @@ pub enum Denied {
     Challenge,
     /// We cannot tell now. Never "wrong": clients throw a refused password away.
     Unavailable,
+    /// Too many wrong passwords came before: nobody was asked about this one.
+    Throttled,
 }
 
 /// Why the settings cannot be used.
@@ -159,6 +165,7 @@ pub struct EmailApi {
 #[derive(Debug)]
 pub struct Authenticator {
     lookup: Lookup,
+    guesses: Guesses,
     trusted: Vec<(IpNet, Identity)>,
 }
 
@@ -170,10 +177,17 @@ enum Lookup {
 }
 
 impl Authenticator {
+    /// `failures` is the number of wrong passwords that are too many; 0 for no bound.
+    ///
     /// # Errors
     /// An account that cannot be used, a trusted network that names none, or an API that cannot be
     /// called.
-    pub fn new(config: &Config, api: &EmailApi, registry: &Registry) -> Result<Self, AuthError> {
+    pub fn new(
+        config: &Config,
+        failures: usize,
+        api: &EmailApi,
+        registry: &Registry,
+    ) -> Result<Self, AuthError> {
         let (accounts, trusted) = accounts(config)?;
         let lookup = match config.source {
             Source::KeyApi | Source::Passthrough => {
@@ -187,14 +201,51 @@ impl Authenticator {
             // Fixed name, watched from the first day.
             registry.gauge(cache::SIZE.0, cache::SIZE.1);
         }
-        Ok(Self { lookup, trusted })
+        Ok(Self {
+            lookup,
+            guesses: Guesses::new(failures),
+            trusted,
+        })
     }
 
-    /// Who these credentials belong to.
+    /// Who these credentials belong to. `network` is where they come from, if wrong ones from there
+    /// are counted.
     ///
     /// # Errors
     /// [`Denied`]; nobody is told whether it was the user or the password.
-    pub async fn authenticate(&self, credentials: Credentials) -> Result<Identity, Denied> {
+    pub async fn authenticate(
+        &self,
+        credentials: Credentials,
+        network: Option<IpAddr>,
+    ) -> Result<Identity, Denied> {
+        let Some(network) = network else {
+            return self.look_up(credentials).await;
+        };
+        let attempt = self.guesses.attempt(&credentials, network);
+        if self.guesses.begin(&attempt).is_err() {
+            return Err(Denied::Throttled);
+        }
+        let found = self.look_up(credentials).await;
+        let verdict = match &found {
+            Ok(identity) if identity.api_key.is_checked() => Verdict::Good,
+            Err(Denied::Credentials) => Verdict::Wrong,
+            Ok(_) | Err(Denied::Challenge | Denied::Unavailable | Denied::Throttled) => {
+                Verdict::Unknown
+            }
+        };
+        self.guesses.end(&attempt, verdict);
+        found
+    }
+
+    /// Takes note of what the email API said of a password that is the key.
+    pub fn turned_out(&self, identity: &Identity, network: IpAddr, verdict: Verdict) {
+        if let Some(credentials) = identity.api_key.passed() {
+            let attempt = self.guesses.attempt(credentials, network);
+            self.guesses.end(&attempt, verdict);
+        }
+    }
+
+    async fn look_up(&self, credentials: Credentials) -> Result<Identity, Denied> {
         match &self.lookup {
             Lookup::Keys(keys) => keys.authenticate(credentials).await,
             Lookup::Static(keys) => keys.authenticate(credentials).await,
@@ -214,8 +265,9 @@ impl Authenticator {
         Some(identity.clone())
     }
 
-    /// Wipes keys that are not kept any more. Call it now and then.
+    /// Wipes what is not kept any more. Call it now and then.
     pub async fn tidy(&self) {
+        self.guesses.tidy();
         match &self.lookup {
             Lookup::Keys(keys) => keys.tidy().await,
             Lookup::Static(_) | Lookup::Any => {}

@@ -168,6 +168,10 @@ impl Config {
             let text = "expected at least 512, which every client may count on (RFC 5321)";
             settings.fault("limits.command_line", text);
         }
+        if self.limits.auth_failures > limits::MAX_AUTH_FAILURES {
+            let text = format!("expected at most {}", limits::MAX_AUTH_FAILURES);
+            settings.fault("limits.auth_failures", text);
+        }
         for (key, period) in [
             ("tls.reload_interval", self.tls.reload_interval),
             ("limits.idle_timeout", self.limits.idle_timeout),

@@ -4,15 +4,16 @@
 //! socket, [`submission`] is the one door for messages, [`delivery`] has the ways out, and [`app`]
 //! puts everything together.
 //!
-//! Layers, low to high; each uses only what stands before it: [`secret`], [`units`], [`smtp`],
-//! [`message`], [`telemetry`], {[`tls`], [`shutdown`]}, [`http_client`], [`auth`], [`delivery`], [`submission`],
-//! {[`ingress`], [`admin`]}, [`config`], [`app`], [`cli`]. The test `tests/layers.rs` keeps that order.
+//! Layers, low to high; each uses only what stands before it: {[`secret`], [`units`],
+//! [`bounded`]}, [`smtp`], [`message`], [`telemetry`], {[`tls`], [`shutdown`]}, [`http_client`],
+//! [`auth`], [`delivery`], [`submission`], {[`ingress`], [`admin`]}, [`config`], [`app`], [`cli`]. The test `tests/layers.rs` keeps that order.
 
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod app;
 pub mod auth;
+pub mod bounded;
 pub mod cli;
 pub mod config;
 pub mod delivery;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Low to high. Modules in one line do not know each other.
 const ORDER: [&[&str]; 13] = [
-    &["secret", "units"],
+    &["secret", "units", "bounded"],
     &["smtp"],
     &["message"],
     &["telemetry"],
@@ -19,14 +19,16 @@ const ORDER: [&[&str]; 13] = [
     &["app"],
     &["cli"],
 ];
-const PURE: [&str; 7] = [
+const PURE: [&str; 9] = [
     "secret",
     "units",
+    "bounded",
     "smtp",
     "message",
     "submission/verdict",
     "delivery/breaker",
     "delivery/retry",
+    "auth/throttle",
 ];
 const IMPURE: [&str; 8] = [
     "tokio",

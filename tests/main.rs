@@ -12,6 +12,7 @@ mod cakemail_double;
 mod cakemail_provider;
 mod dialogues;
 mod drain;
+mod guessed_passwords;
 mod key_lookup;
 mod layers;
 mod limits;

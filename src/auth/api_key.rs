@@ -63,6 +63,22 @@ impl ApiKey {
         }
     }
 
+    /// Whether the password was found to be good, and not only taken for the key that it may be.
+    pub(super) fn is_checked(&self) -> bool {
+        match self {
+            Self::Gateways | Self::Fixed(_) | Self::LookedUp(_) => true,
+            Self::Passed(session) => session.latest().is_some(),
+        }
+    }
+
+    /// The credentials of a login whose password is the key.
+    pub(super) fn passed(&self) -> Option<&Credentials> {
+        match self {
+            Self::Passed(session) => Some(&session.credentials),
+            Self::Gateways | Self::Fixed(_) | Self::LookedUp(_) => None,
+        }
+    }
+
     /// Whether it came with the client's credentials: then a refusal is for the client to mend, and
     /// not for the operator.
     pub fn is_the_clients(&self) -> bool {

@@ -243,7 +243,7 @@ impl KeyCache {
                 }
                 Ok(key)
             }
-            Err(Denied::Unavailable) => Err(Denied::Unavailable),
+            Err(denied @ (Denied::Unavailable | Denied::Throttled)) => Err(denied),
             Err(denied @ (Denied::Credentials | Denied::Challenge)) => {
                 let until = Instant::now() + self.bounds.refusals_for;
                 self.refusals.insert(digest, (denied, until)).await;

@@ -202,7 +202,7 @@ impl KeyLookup {
         let outcome = match &looked_up {
             Ok(_) => "found",
             Err(Denied::Credentials | Denied::Challenge) => "refused",
-            Err(Denied::Unavailable) => "unavailable",
+            Err(Denied::Unavailable | Denied::Throttled) => "unavailable",
         };
         self.outcomes.with_label_values(&[outcome]).inc();
         looked_up
@@ -227,7 +227,7 @@ impl KeyLookup {
                     granted.refresh_token = granted.refresh_token.or(Some(refresh_token));
                     return Ok((granted, Proof::RefreshToken));
                 }
-                Err(Denied::Unavailable) => return Err(Denied::Unavailable),
+                Err(denied @ (Denied::Unavailable | Denied::Throttled)) => return Err(denied),
                 // It has run out: the password has not.
                 Err(Denied::Credentials | Denied::Challenge) => {}
             }

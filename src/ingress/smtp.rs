@@ -181,7 +181,7 @@ impl Metrics {
                 "smtp_auth_failures_total",
                 "Logins that were not let in, and passwords that the email API then refused",
                 "reason",
-                &["credentials", "challenge", "unavailable"],
+                &["credentials", "challenge", "unavailable", "throttled"],
             ),
             endings: registry.counter_by(
                 "smtp_sessions_ended_total",

@@ -27,6 +27,9 @@ pub struct Limits {
     pub connections_per_ip: usize,
     /// Messages a minute from one IP address, or one /64 of IPv6: 451 4.7.1.
     pub messages_per_minute_per_ip: u32,
+    /// Wrong passwords for one login from one IP address, or one /64 of IPv6, in five minutes, the
+    /// last of which makes that login wait: 421 4.7.0.
+    pub auth_failures: usize,
     /// Faults of a client in one session, the last of which ends it: 421 4.7.0.
     pub errors: u32,
     /// Octets of a command line; AUTH may have 12 288.
@@ -61,6 +64,7 @@ impl Default for Limits {
             connections: 1000,
             connections_per_ip: 100,
             messages_per_minute_per_ip: 100,
+            auth_failures: 5,
             errors: 10,
             command_line: 512,
             idle_timeout: Period::seconds(300),
@@ -85,6 +89,11 @@ impl Limits {
         self.exempt_networks.iter().any(holds)
     }
 
+    /// What a client counts as where there are limits per address; none where it is exempt.
+    pub fn counted_as(&self, client: IpAddr) -> Option<IpAddr> {
+        (!self.exempts(client)).then(|| network(client))
+    }
+
     pub(super) fn structure(&self) -> structure::Limits {
         structure::Limits {
             depth: self.mime_depth,
@@ -102,5 +111,7 @@ pub fn network(client: IpAddr) -> IpAddr {
     }
 }
 
+/// Each is remembered, for each login that fails.
+pub const MAX_AUTH_FAILURES: usize = 100;
 /// RFC 5321 §4.5.3.1.4.
 pub const MIN_COMMAND_LINE: usize = 512;

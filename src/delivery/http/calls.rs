@@ -349,7 +349,7 @@ impl<'a> Calls<'a> {
             Ok(Err(Denied::Credentials | Denied::Challenge)) => {
                 Err(Answer::KeyRefused { reason: None })
             }
-            Ok(Err(Denied::Unavailable)) | Err(_) => {
+            Ok(Err(Denied::Unavailable | Denied::Throttled)) | Err(_) => {
                 Err(Answer::deferred(Deferral::KeyUnavailable))
             }
         }

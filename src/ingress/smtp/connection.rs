@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error};
 
 use crate::auth::api_key::ApiKey;
+use crate::auth::throttle::Verdict;
 use crate::auth::{Denied, Identity};
 use crate::ingress::smtp::patience::{Late, Patience};
 use crate::ingress::smtp::stream::Stream;
@@ -283,7 +284,9 @@ impl Connection {
     }
 
     async fn authenticate(&mut self, credentials: Credentials) -> Reply {
-        match self.service.authenticator.authenticate(credentials).await {
+        let network = self.service.limits.counted_as(self.client);
+        let authenticator = &self.service.authenticator;
+        match authenticator.authenticate(credentials, network).await {
             Ok(identity) => {
                 self.authenticated = Some(identity);
                 reply::AUTHENTICATED.clone()
@@ -300,6 +303,7 @@ impl Connection {
             Denied::Credentials => "credentials",
             Denied::Challenge => "challenge",
             Denied::Unavailable => "unavailable",
+            Denied::Throttled => "throttled",
         };
         let failures = &self.service.metrics.auth_failures;
         failures.with_label_values(&[reason]).inc();
@@ -383,7 +387,10 @@ impl Connection {
         let processing = &service.metrics.processing;
         processing.observe(started.elapsed().as_secs_f64());
         let answer = match &answered.result {
-            Ok(receipt) => (replies::accepted(receipt), Then::GoOn),
+            Ok(receipt) => {
+                self.password_turned_out(Verdict::Good);
+                (replies::accepted(receipt), Then::GoOn)
+            }
             Err(refusal) => {
                 let is_login = may_be_the_password && is_key_refused(refusal);
                 (replies::refused(refusal), self.after_refusal(is_login))
@@ -400,9 +407,19 @@ impl Connection {
     fn after_refusal(&self, of_login: bool) -> Then {
         if of_login {
             self.count_denied(Denied::Credentials);
+            self.password_turned_out(Verdict::Wrong);
             return Then::Close;
         }
         Then::GoOn
+    }
+
+    /// Tells who counts wrong passwords what a message told of one.
+    fn password_turned_out(&self, verdict: Verdict) {
+        let network = self.service.limits.counted_as(self.client);
+        if let (Some(identity), Some(network)) = (&self.authenticated, network) {
+            let authenticator = &self.service.authenticator;
+            authenticator.turned_out(identity, network, verdict);
+        }
     }
 
     fn received(&self, identity: &Identity) -> Received {

@@ -35,6 +35,7 @@ pub(super) fn denied(denied: Denied) -> &'static Reply {
         Denied::Credentials => &reply::BAD_CREDENTIALS,
         Denied::Challenge => &CHALLENGE,
         Denied::Unavailable => &UNAVAILABLE_LOGIN,
+        Denied::Throttled => &THROTTLED_LOGIN,
     }
 }
 
@@ -115,6 +116,7 @@ static UNAVAILABLE_LOGIN: Reply = Reply::new(
     0,
     "Cannot check the credentials now, try again later",
 );
+static THROTTLED_LOGIN: Reply = Reply::new(421, 7, 0, "Too many failed logins, try again later");
 static RATE_LIMITED: Reply = Reply::new(451, 7, 1, "");
 static STRUCTURE: Reply = Reply::new(554, 6, 0, "");
 static TOO_MUCH_TEXT: Reply = Reply::new(

@@ -191,6 +191,11 @@ fn decisions() -> Vec<Row> {
             denied(Denied::Challenge).clone(),
         ),
         (
+            "Too many wrong passwords for this login before (limits.auth_failures)",
+            "421 4.7.0",
+            denied(Denied::Throttled).clone(),
+        ),
+        (
             "Too many connections",
             "421 4.7.0",
             TOO_MANY_CONNECTIONS.clone(),
