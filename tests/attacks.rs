@@ -1,7 +1,10 @@
 //! The attack classes of the field, each against the running gateway. The ids are those of the
 //! project's threat list.
 
+mod smuggling;
 mod t01_smuggling;
+mod t02_smuggling_out;
+mod t03_added_octets;
 mod t04_starttls_injection;
 mod t05_auth_state;
 mod t06_auth_parsing;
