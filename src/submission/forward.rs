@@ -210,15 +210,17 @@ struct Line {
 
 impl Line {
     fn of(intake: &Intake, submission: &Submission) -> Self {
-        let account = &submission.identity.account;
+        let identity = &submission.identity;
+        // An account is often named by an address, and a user name that somebody else checks may be
+        // anything: where the password is the key, some programs give the key as both.
+        let is_shown = !identity.account.contains('@') && !identity.api_key.is_the_clients();
         Self {
             session: submission.session_id.clone(),
             transaction: submission.transaction_id.clone(),
-            // An account is often named by an address.
-            account: if account.contains('@') {
-                intake.hash.of(account)
+            account: if is_shown {
+                identity.account.escape_debug().to_string()
             } else {
-                account.escape_debug().to_string()
+                intake.hash.of(&identity.account)
             },
             sender: intake.hash.of(submission.envelope.reverse_path()),
             recipients: submission.envelope.recipients().len(),
