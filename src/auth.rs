@@ -11,6 +11,7 @@ pub mod lookup;
 pub mod static_keys;
 pub mod throttle;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -95,10 +96,17 @@ pub struct TrustedNetwork {
 }
 
 /// Who a client turned out to be.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Identity {
     pub account: String,
     pub api_key: ApiKey,
+}
+
+/// An account is often named by an address.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({:?})", self.api_key)
+    }
 }
 
 impl Identity {

@@ -1,5 +1,6 @@
 //! Where HTML shows parts of its own message: `cid:` URLs (RFC 2392).
 
+use std::fmt;
 use std::ops::Range;
 
 use memchr::memchr_iter;
@@ -7,12 +8,18 @@ use memchr::memchr_iter;
 use crate::message::parameters::undo_percents;
 
 /// A `cid:` URL in HTML.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reference {
     /// The whole URL, in octets.
     pub range: Range<usize>,
     /// The Content-ID it names, without angle brackets.
     pub content_id: String,
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reference({:?})", self.range)
+    }
 }
 
 /// All `cid:` URLs in their order.

@@ -4,6 +4,7 @@
 //! between name and colon are taken (`Subject : x`). Fields are not stored: [`Header::fields`]
 //! walks over them, so that a million of them cost no memory.
 
+use std::fmt;
 use std::ops::Range;
 
 use memchr::memchr;
@@ -84,7 +85,7 @@ impl Header {
 }
 
 /// One header field, its folds included.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Field<'a> {
     pub name: &'a [u8],
     /// What stands behind the colon, without the last line end.
@@ -100,11 +101,24 @@ impl Field<'_> {
     }
 }
 
+/// The value may be a subject, and the name anything.
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Field({:?})", self.range)
+    }
+}
+
 /// The fields of one section.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Fields<'a> {
     octets: &'a [u8],
     at: usize,
+}
+
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fields(at {})", self.at)
+    }
 }
 
 impl<'a> Iterator for Fields<'a> {

@@ -4,16 +4,25 @@
 //! blanks that are not quoted, comments, a missing semicolon, pieces out of order, encoded words
 //! where none belong. Reading it never fails and is linear in the length of the field.
 
+use std::fmt;
+
 use memchr::{memchr, memrchr};
 
 use crate::message::charset;
 use crate::message::words;
 
 /// The value of a structured MIME field.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct MimeField {
     value: Option<String>,
     parameters: Vec<Parameter>,
+}
+
+/// Names of files are content.
+impl fmt::Debug for MimeField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MimeField({} parameters)", self.parameters.len())
+    }
 }
 
 impl MimeField {
@@ -81,7 +90,7 @@ impl MimeField {
 }
 
 /// `name`, `name*`, `name*3` or `name*3*` and what stands behind its `=`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Parameter {
     name: String,
     piece: Option<u32>,

@@ -10,13 +10,24 @@ use std::fmt::{self, Write as _};
 use bytes::BytesMut;
 
 /// What the server answers to one command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     code: u16,
     /// Subject and detail of the enhanced status; greeting and EHLO replies have none (RFC 2034 §4).
     status: Option<(u16, u16)>,
     /// Printable; several lines are separated by LF.
     text: Cow<'static, str>,
+}
+
+/// Text that came from outside is for the peer alone: an API may name a recipient in it.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match &self.text {
+            Cow::Borrowed(text) => text,
+            Cow::Owned(_) => "…",
+        };
+        write!(f, "Reply({} {:?} {text})", self.code, self.status)
+    }
 }
 
 impl Reply {

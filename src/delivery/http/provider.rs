@@ -107,7 +107,7 @@ pub struct Sender {
 }
 
 /// Why there are no requests for a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Unsendable {
     /// It cannot be put into the API's format; the client is told why.
     CannotCarry(String),
@@ -115,6 +115,17 @@ pub enum Unsendable {
     Sender(String),
     /// The account's key cannot stand in a header field.
     Key,
+}
+
+/// The words are for the client: they name addresses and types of files.
+impl fmt::Debug for Unsendable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CannotCarry(_) => "CannotCarry",
+            Self::Sender(_) => "Sender",
+            Self::Key => "Key",
+        })
+    }
 }
 
 /// One call, without anything that a second try could not use again.

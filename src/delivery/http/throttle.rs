@@ -1,6 +1,7 @@
 //! Accounts that the API does not want to hear from for a while.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
@@ -9,8 +10,15 @@ use crate::delivery::Deferral;
 
 /// Which accounts are held until when, and why. Bounded: what does not fit is not held, and the API
 /// says it again.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Throttle(Mutex<HashMap<String, (Instant, Deferral)>>);
+
+/// An account is often named by an address.
+impl fmt::Debug for Throttle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Throttle")
+    }
+}
 
 impl Throttle {
     /// Why the account is held now, if it is.
