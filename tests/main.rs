@@ -10,6 +10,7 @@ mod attacks;
 mod cakemail;
 mod cakemail_double;
 mod cakemail_provider;
+mod canary;
 mod dialogues;
 mod drain;
 mod guessed_passwords;
