@@ -13,3 +13,4 @@ mod t10_bdat;
 mod t12_mime_bombs;
 mod t14_proxy_header;
 mod t15_cross_protocol;
+mod t29_tls;
