@@ -66,8 +66,9 @@ impl Tasks {
     /// Runs a task to its end or to the drain's deadline. A panic costs this task only.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let (dropping, panics) = (self.dropping.clone(), self.panics.clone());
+        // Each future around it would hold its size once more.
+        let task = Box::pin(AssertUnwindSafe(task).catch_unwind());
         self.tracker.spawn(async move {
-            let task = AssertUnwindSafe(task).catch_unwind();
             if let Some(Err(_)) = dropping.run_until_cancelled(task).await {
                 panics.inc();
             }

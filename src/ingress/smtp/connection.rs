@@ -286,7 +286,8 @@ impl Connection {
     async fn authenticate(&mut self, credentials: Credentials) -> Reply {
         let network = self.service.limits.counted_as(self.client);
         let authenticator = &self.service.authenticator;
-        match authenticator.authenticate(credentials, network).await {
+        let authenticating = Box::pin(authenticator.authenticate(credentials, network));
+        match authenticating.await {
             Ok(identity) => {
                 self.authenticated = Some(identity);
                 reply::AUTHENTICATED.clone()
@@ -383,7 +384,9 @@ impl Connection {
         };
         let may_be_the_password = matches!(submission.identity.api_key, ApiKey::Passed(_));
         let is_listening = async || self.is_listening(stream, buffer);
-        let answered = service.intake.accept(submission, is_listening).await;
+        // In a box of its own, or each idle connection has room for it.
+        let accepting = Box::pin(service.intake.accept(submission, is_listening));
+        let answered = accepting.await;
         let processing = &service.metrics.processing;
         processing.observe(started.elapsed().as_secs_f64());
         let answer = match &answered.result {
