@@ -1,5 +1,7 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test interop clients memory bench lint fmt doc ci clean
+# Tests that need more than Rust, or much time: each has a target of its own.
+BY_NAME := interop clients slow_clients memory throughput
+.PHONY: help run test interop clients slow memory bench lint fmt doc ci clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -16,6 +18,9 @@ interop: ## Compare with Python on messages that others collected; needs python3
 clients: ## Send through the release binary with curl, Python and lettre; needs curl and python3
 	cargo test --release --test clients
 
+slow: ## Keep 9 900 slow clients connected while others send, with the release binary
+	cargo test --release --test slow_clients -- --nocapture
+
 memory: ## Send 200 messages of 25 MiB at once to the release binary, bounded to 256 MiB
 	cargo test --release --test memory -- --nocapture
 
@@ -24,7 +29,7 @@ bench: ## Measure messages a second and their cost, with the release binary
 
 lint: ## Check format, lints and documentation; warnings are errors
 	cargo fmt --check
-	cargo clippy --all-targets --test interop --test clients --test memory --test throughput -- -D warnings
+	cargo clippy --all-targets $(BY_NAME:%=--test %) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --quiet
 
 fmt: ## Format the code
