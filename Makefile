@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 # Tests that need more than Rust, or much time: each has a target of its own.
-BY_NAME := interop clients slow_clients memory throughput
-.PHONY: help run test interop clients slow memory bench lint fmt doc ci clean
+BY_NAME := interop clients slow_clients memory tls_scan throughput
+.PHONY: help run test interop clients slow memory tls-scan bench lint fmt doc ci clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -23,6 +23,9 @@ slow: ## Keep 9 900 slow clients connected while others send, with the release b
 
 memory: ## Send 200 messages of 25 MiB at once to the release binary, bounded to 256 MiB
 	cargo test --release --test memory -- --nocapture
+
+tls-scan: ## Look for weaknesses of TLS on both ports of the release binary; needs testssl
+	cargo test --release --test tls_scan -- --nocapture
 
 bench: ## Measure messages a second and their cost, with the release binary
 	cargo test --release --test throughput -- --nocapture

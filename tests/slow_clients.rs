@@ -123,6 +123,8 @@ fn slow_clients_keep_nobody_from_a_250() {
         "only {open} connections are open"
     );
     assert!(*worst < Duration::from_secs(2), "{times:?}");
+    let most = slow as f64 * 32.0 * 1024.0;
+    assert!(memory() < most, "more than 32 KiB for each of them");
     assert_eq!(api.recorded().len(), MESSAGES as usize + 1);
     runtime.shutdown_background();
 }
