@@ -68,7 +68,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("x509_parser", &["tls"]),
 ];
 
-fn sources() -> Vec<(String, String)> {
+pub(crate) fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];
@@ -99,12 +99,12 @@ fn layer(module: &str) -> Option<usize> {
     ORDER.iter().position(|names| names.contains(&top))
 }
 
-fn code_lines(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn code_lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
 }
 
-fn is_test(module: &str) -> bool {
+pub(crate) fn is_test(module: &str) -> bool {
     module.ends_with("/tests") || module.contains("/tests/") || module == "config/testing"
 }
 

@@ -35,7 +35,7 @@ fn server_name(name: &[u8]) -> Vec<u8> {
     extension(0, &sized(2, &name))
 }
 
-/// A ClientHello of this version, for a handshake that would go on if the rest were right.
+/// A `ClientHello` of this version, for a handshake that would go on if the rest were right.
 fn client_hello(version: [u8; 2], more: &[u8]) -> Vec<u8> {
     // ECDHE_ECDSA with AES-128-GCM, and with AES-128-CBC for the old versions.
     let suites = sized(2, &[0xc0, 0x2b, 0xc0, 0x09]);
