@@ -92,12 +92,13 @@ pub fn cost(content: &Content, structure: &Structure) -> u64 {
     let parts = structure.parts();
     let text = |part: &Part| {
         let body = content.octets().get(part.body.clone()).unwrap_or_default();
-        let (decoded, text) = match part.encoding {
-            TransferEncoding::Identity if body.is_ascii() => (0, 2),
-            TransferEncoding::Identity => (0, 3),
-            _ => (1, 3),
+        let times = match part.encoding {
+            TransferEncoding::Identity if body.is_ascii() => 2,
+            TransferEncoding::Identity => 3,
+            // Once more without its encoding, and then as text.
+            _ => 4,
         };
-        (body.len() as u64).saturating_mul(decoded + text)
+        (body.len() as u64).saturating_mul(times)
     };
     let largest = |media_type: &str| {
         let texts = parts.iter().filter(|part| part.media_type == media_type);
