@@ -183,7 +183,6 @@ impl App {
 async fn tidy(service: Arc<Service>, draining: CancellationToken) {
     let mut minute = tokio::time::interval(Duration::from_secs(60));
     while draining.run_until_cancelled(minute.tick()).await.is_some() {
-        service.intake.tidy();
         service.authenticator.tidy().await;
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::Duration;
 use crate::auth::Identity;
 use crate::delivery::{self, Backend, Outcome, PartialFailure, Quote};
 use crate::message::received::Received;
+use crate::message::structure::StructureError;
 use crate::smtp::envelope::Envelope;
 use crate::submission::budget::{Budget, NoRoom, NoTextRoom, Room};
 use crate::submission::limits::Limits;
@@ -53,10 +54,10 @@ pub struct Receipt {
 /// Nobody answers for the message: the client keeps it, or gives up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// Too many messages; the name is that of the setting.
-    RateLimited(&'static str),
+    /// Too many messages.
+    RateLimited(Rate),
     /// Too deep, too many parts, too long a header section.
-    Structure(String),
+    Structure(StructureError),
     /// Too many `Received` fields: it goes round in circles.
     Loop,
     Deferred {
@@ -88,6 +89,23 @@ impl From<NoTextRoom> for Refusal {
         match no_room {
             NoTextRoom::Now => Self::NoRoom,
             NoTextRoom::Ever => Self::TooMuchText,
+        }
+    }
+}
+
+/// A bound on messages a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    PerIp,
+    PerAccount,
+}
+
+impl Rate {
+    /// Its name among the limits of the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PerIp => "messages_per_minute_per_ip",
+            Self::PerAccount => "messages_per_minute_per_account",
         }
     }
 }
@@ -162,8 +180,8 @@ impl Intake {
     ///
     /// # Errors
     /// [`Refusal::RateLimited`].
-    pub fn begin(&self, client: IpAddr) -> Result<(), Refusal> {
-        self.policy.begin(client)
+    pub fn begin(&self, client: IpAddr, identity: &Identity) -> Result<(), Refusal> {
+        self.policy.begin(client, identity)
     }
 
     /// Room for the content of a message that announces so many octets; 0 where it announces none.
@@ -172,11 +190,6 @@ impl Intake {
     /// [`Refusal::NoRoom`] when there is none within five seconds.
     pub async fn reserve(&self, announced: u64) -> Result<Room, Refusal> {
         Ok(self.budget.reserve(announced).await?)
-    }
-
-    /// Forgets clients that have not sent for a while. Call it now and then.
-    pub fn tidy(&self) {
-        self.policy.tidy();
     }
 }
 

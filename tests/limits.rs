@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use smtp_gateway::auth::TrustedNetwork;
 use smtp_gateway::auth::static_keys::Account;
+use smtp_gateway::auth::{Source, TrustedNetwork};
 use smtp_gateway::ingress::smtp::{ListenerAuth, ListenerConfig, ListenerTls};
 use smtp_gateway::secret::Secret;
 use smtp_gateway::units::{ByteSize, Period};
@@ -68,6 +68,29 @@ fn messages_over_the_rate_of_an_address_wait_and_the_reply_names_the_setting() {
     other.ask("MAIL FROM:<app@example.com>", "451 4.7.1");
     let name = "smtp_rate_limited_total{limit=\"messages_per_minute_per_ip\"}";
     assert_eq!(gateway.metric(name), 2.0);
+}
+
+#[test]
+fn messages_over_the_rate_of_an_account_wait_wherever_they_come_from() {
+    let gateway = Gateway::sandbox(|config| {
+        config.limits.messages_per_minute_per_account = 2;
+        config.auth.source = Source::Any;
+    });
+    let (mut one, mut two) = (gateway.logged_in(), gateway.logged_in());
+    for client in [&mut one, &mut two] {
+        let reply = client.submit(&["ann@example.net"], "\r\nx\r\n");
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    let reply = one.ask("MAIL FROM:<app@example.com>", "451 4.7.1");
+    assert!(
+        reply.contains("limits.messages_per_minute_per_account"),
+        "{reply}"
+    );
+    let mut bob = gateway.secured();
+    assert!(bob.authenticate("bob", "x").starts_with("235"));
+    bob.ask("MAIL FROM:<app@example.com>", "250");
+    let name = "smtp_rate_limited_total{limit=\"messages_per_minute_per_account\"}";
+    assert_eq!(gateway.metric(name), 1.0);
 }
 
 #[test]

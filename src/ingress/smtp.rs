@@ -1,6 +1,7 @@
 //! SMTP submission: listeners, one task a connection, and the replies to what others decide.
 
 mod connection;
+mod limits_hit;
 pub mod listener;
 mod patience;
 mod proxied;
@@ -17,6 +18,7 @@ use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Authenticator;
+use crate::ingress::smtp::limits_hit::LimitsHit;
 use crate::smtp::framing::LoneNewlines;
 use crate::smtp::session::{self, Ending};
 use crate::submission::Intake;
@@ -149,7 +151,7 @@ pub struct Metrics {
     endings: IntCounterVec,
     handshake_failures: IntCounter,
     proxy_faults: IntCounterVec,
-    limited: IntCounterVec,
+    limits_hit: LimitsHit,
 }
 
 impl Metrics {
@@ -203,12 +205,7 @@ impl Metrics {
                 "fault",
                 &proxied::FAULTS,
             ),
-            limited: registry.counter_by(
-                "smtp_rate_limited_total",
-                "Transactions refused because of a rate",
-                "limit",
-                &["messages_per_minute_per_ip"],
-            ),
+            limits_hit: LimitsHit::new(registry),
         }
     }
 }

@@ -39,8 +39,8 @@ impl Intake {
     /// Reads the message as far as a provider needs it, and completes it (RFC 6409 §8).
     async fn read(&self, mut submission: Submission) -> Result<Read, Refusal> {
         let content = Content::new(submission.content);
-        let structure = Structure::read(&content, &self.limits.structure())
-            .map_err(|error| Refusal::Structure(error.to_string()))?;
+        let structure =
+            Structure::read(&content, &self.limits.structure()).map_err(Refusal::Structure)?;
         let cost = mime::cost(&content, &structure);
         submission.room.make_for_text(cost).await?;
         let email = mime::read(&content, &structure);
@@ -267,7 +267,7 @@ impl Refusal {
     /// The cause in a word or two, for the log: nothing that came from outside.
     fn cause(&self) -> String {
         match self {
-            Self::RateLimited(setting) => (*setting).to_owned(),
+            Self::RateLimited(rate) => format!("limits.{}", rate.name()),
             Self::Structure(_) => "structure".to_owned(),
             Self::Loop => "loop".to_owned(),
             Self::Deferred { cause, .. } => format!("{cause:?}"),

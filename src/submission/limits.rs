@@ -27,6 +27,8 @@ pub struct Limits {
     pub connections_per_ip: usize,
     /// Messages a minute from one IP address, or one /64 of IPv6: 451 4.7.1.
     pub messages_per_minute_per_ip: u32,
+    /// Messages a minute of one account, from all its addresses: 451 4.7.1.
+    pub messages_per_minute_per_account: u32,
     /// Wrong passwords for one login from one IP address, or one /64 of IPv6, in five minutes, the
     /// last of which makes that login wait: 421 4.7.0.
     pub auth_failures: usize,
@@ -64,6 +66,7 @@ impl Default for Limits {
             connections: 1000,
             connections_per_ip: 100,
             messages_per_minute_per_ip: 100,
+            messages_per_minute_per_account: 0,
             auth_failures: 5,
             errors: 10,
             command_line: 512,

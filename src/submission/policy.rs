@@ -1,85 +1,179 @@
 //! Who may send how much.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
 
-use governor::{DefaultKeyedRateLimiter, Quota};
+use governor::clock::DefaultClock;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
 
-use crate::submission::Refusal;
-use crate::submission::limits::{self, Limits};
+use crate::auth::Identity;
+use crate::bounded::Bounded;
+use crate::submission::limits::Limits;
+use crate::submission::{Rate, Refusal};
+use crate::telemetry::privacy::KeyedHash;
 
 pub(super) struct Policy {
     limits: Limits,
-    per_ip: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    per_ip: Option<Limiter<IpAddr>>,
+    per_account: Option<Limiter<[u8; 32]>>,
+    hash: KeyedHash,
 }
 
 impl Policy {
     pub(super) fn new(limits: &Limits) -> Self {
-        let quota = NonZeroU32::new(limits.messages_per_minute_per_ip).map(Quota::per_minute);
         Self {
             limits: limits.clone(),
-            per_ip: quota.map(DefaultKeyedRateLimiter::keyed),
+            per_ip: Limiter::new(limits.messages_per_minute_per_ip),
+            per_account: Limiter::new(limits.messages_per_minute_per_account),
+            hash: KeyedHash::new(),
         }
     }
 
-    pub(super) fn begin(&self, client: IpAddr) -> Result<(), Refusal> {
-        match &self.per_ip {
-            Some(limiter) if !self.limits.exempts(client) => limiter
-                .check_key(&limits::network(client))
-                .map_err(|_| Refusal::RateLimited("limits.messages_per_minute_per_ip")),
-            _ => Ok(()),
+    /// The account comes first: one that is over its rate must not use up what others may send from
+    /// the same address.
+    pub(super) fn begin(&self, client: IpAddr, identity: &Identity) -> Result<(), Refusal> {
+        if let Some(limiter) = &self.per_account {
+            let account = self.hash.of(&[identity.scope().as_bytes()]);
+            limiter
+                .take(&account)
+                .ok_or(Refusal::RateLimited(Rate::PerAccount))?;
         }
-    }
-
-    pub(super) fn tidy(&self) {
-        if let Some(limiter) = &self.per_ip {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
+        if let (Some(limiter), Some(network)) = (&self.per_ip, self.limits.counted_as(client)) {
+            limiter
+                .take(&network)
+                .ok_or(Refusal::RateLimited(Rate::PerIp))?;
         }
+        Ok(())
     }
 }
+
+/// Messages a minute, for each key.
+struct Limiter<K: Copy + Eq + Hash + Ord>(RateLimiter<K, Kept<K>, DefaultClock>);
+
+impl<K: Copy + Eq + Hash + Ord> Limiter<K> {
+    /// `None` for 0, which is no bound.
+    fn new(per_minute: u32) -> Option<Self> {
+        let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
+        let kept = Kept(Mutex::new(Bounded::new(KEYS)));
+        Some(Self(RateLimiter::new(quota, kept, DefaultClock::default())))
+    }
+
+    /// `None` for one too many.
+    fn take(&self, key: &K) -> Option<()> {
+        self.0.check_key(key).ok()
+    }
+}
+
+/// What is known of each key: when it will have its whole allowance again.
+///
+/// The key whose time is the nearest, mostly past, makes room for a new one: little or nothing is lost
+/// with it. Whoever has so many addresses or accounts that others are forgotten early has as many
+/// allowances anyway.
+struct Kept<K>(Mutex<Bounded<K, Nanos, ()>>);
+
+impl<K: Copy + Eq + Hash + Ord> StateStore for Kept<K> {
+    type Key = K;
+
+    fn measure_and_replace<T, F, E>(&self, key: &K, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (outcome, time) = measure(kept.rank(key))?;
+        kept.put(*key, time, ());
+        Ok(outcome)
+    }
+}
+
+/// Of each kind; some hundred octets each.
+const KEYS: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::api_key::ApiKey;
 
-    fn policy(per_minute: u32) -> Policy {
+    const PER_IP: Result<(), Refusal> = Err(Refusal::RateLimited(Rate::PerIp));
+    const PER_ACCOUNT: Result<(), Refusal> = Err(Refusal::RateLimited(Rate::PerAccount));
+
+    fn policy(per_ip: u32, per_account: u32) -> Policy {
         Policy::new(&Limits {
-            messages_per_minute_per_ip: per_minute,
+            messages_per_minute_per_ip: per_ip,
+            messages_per_minute_per_account: per_account,
             ..Limits::default()
         })
     }
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn begin(policy: &Policy, client: &str, account: &str) -> Result<(), Refusal> {
+        let identity = Identity {
+            account: account.to_owned(),
+            api_key: ApiKey::Gateways,
+        };
+        policy.begin(client.parse().unwrap(), &identity)
     }
 
     #[test]
     fn the_message_over_the_rate_is_refused_and_others_are_not() {
-        let policy = policy(2);
-        let one = address("192.0.2.1");
-        assert!(policy.begin(one).is_ok() && policy.begin(one).is_ok());
-        assert_eq!(
-            policy.begin(one),
-            Err(Refusal::RateLimited("limits.messages_per_minute_per_ip"))
-        );
-        assert!(policy.begin(address("192.0.2.2")).is_ok());
+        let policy = policy(2, 0);
+        let one = "192.0.2.1";
+        assert_eq!(begin(&policy, one, "ann"), Ok(()));
+        assert_eq!(begin(&policy, one, "ann"), Ok(()));
+        assert_eq!(begin(&policy, one, "bob"), PER_IP);
+        assert_eq!(begin(&policy, "192.0.2.2", "ann"), Ok(()));
     }
 
     #[test]
     fn a_network_of_ipv6_counts_as_one_client() {
-        let policy = policy(1);
-        assert!(policy.begin(address("2001:db8::1")).is_ok());
-        assert!(policy.begin(address("2001:db8::2")).is_err());
-        assert!(policy.begin(address("2001:db8:0:1::1")).is_ok());
+        let policy = policy(1, 0);
+        assert_eq!(begin(&policy, "2001:db8::1", "ann"), Ok(()));
+        assert_eq!(begin(&policy, "2001:db8::2", "ann"), PER_IP);
+        assert_eq!(begin(&policy, "2001:db8:0:1::1", "ann"), Ok(()));
     }
 
     #[test]
-    fn exempt_networks_and_zero_have_no_rate() {
-        let (bounded, off) = (policy(1), policy(0));
+    fn exempt_networks_have_no_rate_per_address_and_zero_is_none() {
+        let (bounded, off) = (policy(1, 0), policy(0, 0));
         for _ in 0..5 {
-            assert!(bounded.begin(address("127.0.0.1")).is_ok());
-            assert!(off.begin(address("192.0.2.1")).is_ok());
+            assert_eq!(begin(&bounded, "127.0.0.1", "ann"), Ok(()));
+            assert_eq!(begin(&off, "192.0.2.1", "ann"), Ok(()));
         }
+    }
+
+    #[test]
+    fn an_account_has_one_rate_from_all_its_addresses() {
+        let policy = policy(0, 2);
+        assert_eq!(begin(&policy, "192.0.2.1", "ann"), Ok(()));
+        assert_eq!(begin(&policy, "127.0.0.1", "ann"), Ok(()));
+        assert_eq!(begin(&policy, "192.0.2.3", "ann"), PER_ACCOUNT);
+        assert_eq!(begin(&policy, "192.0.2.3", "bob"), Ok(()));
+    }
+
+    #[test]
+    fn an_account_over_its_rate_uses_up_nothing_of_its_address() {
+        let policy = policy(2, 1);
+        let one = "192.0.2.1";
+        assert_eq!(begin(&policy, one, "ann"), Ok(()));
+        for _ in 0..5 {
+            assert_eq!(begin(&policy, one, "ann"), PER_ACCOUNT);
+        }
+        assert_eq!(begin(&policy, one, "bob"), Ok(()));
+        assert_eq!(begin(&policy, one, "cid"), PER_IP);
+    }
+
+    #[test]
+    fn a_flood_of_addresses_takes_bounded_memory_and_frees_nobody_who_is_over_the_rate() {
+        let policy = policy(3, 0);
+        while begin(&policy, "192.0.2.1", "ann").is_ok() {}
+        for number in 0..3 * u32::try_from(KEYS).unwrap() {
+            let client = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
+            assert_eq!(begin(&policy, &client.to_string(), "ann"), Ok(()));
+        }
+        assert_eq!(begin(&policy, "192.0.2.1", "ann"), PER_IP);
+        let per_ip = policy.per_ip.unwrap().0.into_state_store();
+        assert_eq!(per_ip.0.into_inner().unwrap().len(), KEYS);
     }
 }

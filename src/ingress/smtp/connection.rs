@@ -317,19 +317,16 @@ impl Connection {
     }
 
     async fn begin(&mut self, announced: Option<u64>) -> Reply {
-        if let Err(refusal) = self.service.intake.begin(self.client) {
-            if let Refusal::RateLimited(_) = refusal {
-                let limited = &self.service.metrics.limited;
-                limited
-                    .with_label_values(&["messages_per_minute_per_ip"])
-                    .inc();
-            }
-            return replies::refused(&refusal);
+        let Some(identity) = self.identity() else {
+            return self.without_identity();
+        };
+        if let Err(refusal) = self.service.intake.begin(self.client, identity) {
+            return self.refused(&refusal);
         }
         self.room = None;
         match self.service.intake.reserve(announced.unwrap_or(0)).await {
             Ok(room) => self.room = Some(room),
-            Err(refusal) => return replies::refused(&refusal),
+            Err(refusal) => return self.refused(&refusal),
         }
         self.transactions += 1;
         reply::SENDER_OK.clone()
@@ -351,10 +348,29 @@ impl Connection {
         }
     }
 
+    /// Who this is, once that is known.
+    fn identity(&self) -> Option<&Identity> {
+        self.authenticated.as_ref().or(self.trusted.as_ref())
+    }
+
+    fn without_identity(&self) -> Reply {
+        error!(
+            "session.id" = self.session_id,
+            "mail without an identity: this is a bug"
+        );
+        replies::internal_fault()
+    }
+
+    /// The reply, and a count where a limit was met.
+    fn refused(&self, refusal: &Refusal) -> Reply {
+        self.service.metrics.limits_hit.refused(refusal);
+        replies::refused(refusal)
+    }
+
     /// `None` without a transaction that somebody began, which is a bug.
     fn submission(&mut self, envelope: Envelope, content: Bytes) -> Option<Submission> {
         let room = self.room.take()?;
-        let identity = self.authenticated.as_ref().or(self.trusted.as_ref())?;
+        let identity = self.identity()?;
         Some(Submission {
             session_id: self.session_id.clone(),
             transaction_id: format!("{}-{}", self.session_id, self.transactions),
@@ -376,11 +392,7 @@ impl Connection {
         service.metrics.received.inc();
         let started = Instant::now();
         let Some(submission) = submission else {
-            error!(
-                "session.id" = self.session_id,
-                "a message without an identity: this is a bug"
-            );
-            return (replies::internal_fault(), Then::GoOn);
+            return (self.without_identity(), Then::GoOn);
         };
         let may_be_the_password = matches!(submission.identity.api_key, ApiKey::Passed(_));
         let is_listening = async || self.is_listening(stream, buffer);
@@ -396,7 +408,7 @@ impl Connection {
             }
             Err(refusal) => {
                 let is_login = may_be_the_password && is_key_refused(refusal);
-                (replies::refused(refusal), self.after_refusal(is_login))
+                (self.refused(refusal), self.after_refusal(is_login))
             }
         };
         if self.unheard.len() < MAX_UNHEARD {

@@ -41,10 +41,11 @@ pub(super) fn denied(denied: Denied) -> &'static Reply {
 
 pub(super) fn refused(refusal: &Refusal) -> Reply {
     match refusal {
-        Refusal::RateLimited(setting) => RATE_LIMITED.quoting(&format!(
-            "Too many messages ({setting}), try again in a minute"
+        Refusal::RateLimited(rate) => RATE_LIMITED.quoting(&format!(
+            "Too many messages (limits.{}), try again in a minute",
+            rate.name()
         )),
-        Refusal::Structure(reason) => STRUCTURE.quoting(&format!("Message structure: {reason}")),
+        Refusal::Structure(error) => STRUCTURE.quoting(&format!("Message structure: {error}")),
         Refusal::Loop => LOOP.clone(),
         Refusal::FanOut => reply::FAN_OUT.clone(),
         Refusal::NoRoom => reply::NO_ROOM.clone(),

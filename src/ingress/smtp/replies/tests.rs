@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::delivery::Quote;
+use crate::message::structure::StructureError;
+use crate::submission::Rate;
 
 /// What happens, what the table says to it, and what we say.
 type Row = (&'static str, &'static str, Reply);
@@ -203,12 +205,12 @@ fn decisions() -> Vec<Row> {
         (
             "Rate limit of the gateway",
             "451 4.7.1",
-            refused(&Refusal::RateLimited("limits.…")),
+            refused(&Refusal::RateLimited(Rate::PerIp)),
         ),
         (
             "MIME too deep, too many parts, header too long",
             "554 5.6.0",
-            refused(&Refusal::Structure("…".to_owned())),
+            refused(&Refusal::Structure(StructureError::TooDeep { limit: 10 })),
         ),
         ("Mail loop", "554 5.4.6", refused(&Refusal::Loop)),
         (
