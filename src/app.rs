@@ -1,18 +1,23 @@
 //! The composition root: settings to bound sockets to tasks to a drained exit.
 
+mod reload;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin;
+use crate::app::reload::Reload;
 use crate::auth::{self, AuthError, Authenticator};
 use crate::config::Config;
+use crate::config::sources::Sources;
 use crate::delivery::http::{self, Http};
 use crate::delivery::sandbox::{self, Sandbox};
 use crate::delivery::{Backend, BackendName};
@@ -23,6 +28,7 @@ use crate::smtp::session;
 use crate::submission::limits::Limits;
 use crate::submission::{Intake, budget};
 use crate::telemetry::liveness::Liveness;
+use crate::telemetry::logging::Level;
 use crate::telemetry::metrics::Registry;
 use crate::tls;
 use crate::tls::reload::Watcher;
@@ -34,6 +40,8 @@ pub struct App {
     http: TcpListener,
     service: Arc<Service>,
     certificate_watcher: Option<Watcher>,
+    reload: Option<Reload>,
+    config: Config,
     sandbox: Option<Arc<Sandbox>>,
     registry: Registry,
     readiness: Readiness,
@@ -68,6 +76,7 @@ impl App {
             }
             false => (None, None),
         };
+        let given = config.clone();
         let config = within_memory(config);
         let authenticator = authenticator(&config, &registry)?;
         let settings = session_settings(&config, hostname.clone(), backend.copies(2));
@@ -90,14 +99,15 @@ impl App {
             listeners,
             http,
             service: Arc::new(Service {
-                settings: Arc::new(settings),
+                settings: ArcSwap::from_pointee(settings),
                 tls,
                 authenticator,
                 intake: Arc::new(intake),
-                limits: config.limits,
                 metrics: Metrics::new(&registry),
             }),
             certificate_watcher,
+            reload: None,
+            config: given,
             sandbox,
             tasks: Tasks::new(&registry),
             registry,
@@ -106,6 +116,14 @@ impl App {
             drain: config.drain,
             delivery: config.delivery.deadline.duration(),
         })
+    }
+
+    /// Looks for other settings while it runs, in the sources that it was given these from.
+    #[must_use]
+    pub fn reloading(mut self, sources: Sources, level: Level) -> Self {
+        let config = self.config.clone();
+        self.reload = Some(Reload::new(sources, level, config, &self.registry));
+        self
     }
 
     /// The bound addresses with what listens there, in the order of the settings.
@@ -129,7 +147,7 @@ impl App {
     /// # Errors
     /// When the system does not tell what is bound.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let connections = Connections::new(self.service.limits.clone());
+        let connections = Connections::new(self.service.intake.limits().clone());
         let liveness = Liveness::default();
         for listener in self.listeners {
             let address = listener.address()?;
@@ -149,6 +167,11 @@ impl App {
         ));
         if let Some(watcher) = self.certificate_watcher {
             self.tasks.spawn(watcher.run(self.tasks.draining().clone()));
+        }
+        if let Some(reload) = self.reload {
+            let service = Arc::clone(&self.service);
+            self.tasks
+                .spawn(reload.run(service, self.tasks.draining().clone()));
         }
         let http_ends = CancellationToken::new();
         let state = admin::State {

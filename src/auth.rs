@@ -15,6 +15,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -173,14 +174,14 @@ pub struct EmailApi {
 #[derive(Debug)]
 pub struct Authenticator {
     lookup: Lookup,
+    accounts: ArcSwap<Accounts>,
     guesses: Guesses,
-    trusted: Vec<(IpNet, Identity)>,
 }
 
 #[derive(Debug)]
 enum Lookup {
     Keys(Arc<KeyLookup>),
-    Static(StaticKeys),
+    Static,
     Any,
 }
 
@@ -196,13 +197,13 @@ impl Authenticator {
         api: &EmailApi,
         registry: &Registry,
     ) -> Result<Self, AuthError> {
-        let (accounts, trusted) = accounts(config)?;
+        let accounts = ArcSwap::from_pointee(Accounts::new(config)?);
         let lookup = match config.source {
             Source::KeyApi | Source::Passthrough => {
                 let keys = KeyLookup::new(config, api, registry)?;
                 Lookup::Keys(Arc::new(keys))
             }
-            Source::Static => Lookup::Static(accounts),
+            Source::Static => Lookup::Static,
             Source::Any => Lookup::Any,
         };
         if !matches!(lookup, Lookup::Keys(_)) {
@@ -211,9 +212,18 @@ impl Authenticator {
         }
         Ok(Self {
             lookup,
+            accounts,
             guesses: Guesses::new(failures),
-            trusted,
         })
+    }
+
+    /// Other accounts and trusted networks from now on. Whoever is logged in stays so.
+    ///
+    /// # Errors
+    /// An account that cannot be used, or a trusted network that names none: the old ones stay.
+    pub fn replace_accounts(&self, config: &Config) -> Result<(), StaticKeysError> {
+        self.accounts.store(Arc::new(Accounts::new(config)?));
+        Ok(())
     }
 
     /// Who these credentials belong to. `network` is where they come from, if wrong ones from there
@@ -256,7 +266,10 @@ impl Authenticator {
     async fn look_up(&self, credentials: Credentials) -> Result<Identity, Denied> {
         match &self.lookup {
             Lookup::Keys(keys) => keys.authenticate(credentials).await,
-            Lookup::Static(keys) => keys.authenticate(credentials).await,
+            Lookup::Static => {
+                let accounts = self.accounts.load_full();
+                accounts.keys.authenticate(credentials).await
+            }
             Lookup::Any => Ok(Identity {
                 account: credentials.username,
                 api_key: ApiKey::Gateways,
@@ -266,10 +279,9 @@ impl Authenticator {
 
     /// Who a host of a trusted network sends as.
     pub fn trusted(&self, client: IpAddr) -> Option<Identity> {
-        let (_, identity) = self
-            .trusted
-            .iter()
-            .find(|(network, _)| network.contains(&client))?;
+        let accounts = self.accounts.load();
+        let mut trusted = accounts.trusted.iter();
+        let (_, identity) = trusted.find(|(network, _)| network.contains(&client))?;
         Some(identity.clone())
     }
 
@@ -278,7 +290,7 @@ impl Authenticator {
         self.guesses.tidy();
         match &self.lookup {
             Lookup::Keys(keys) => keys.tidy().await,
-            Lookup::Static(_) | Lookup::Any => {}
+            Lookup::Static | Lookup::Any => {}
         }
     }
 }
@@ -288,7 +300,7 @@ impl Authenticator {
 /// # Errors
 /// [`StaticKeysError`]: the first thing that is wrong with them.
 pub fn check_accounts(config: &Config) -> Result<(), StaticKeysError> {
-    accounts(config).map(drop)
+    Accounts::new(config).map(drop)
 }
 
 /// Tells whether the settings of the look-up can be used, without opening any connection.
@@ -299,14 +311,22 @@ pub fn check_lookup(config: &Config, api: &EmailApi) -> Result<(), AuthError> {
     KeyLookup::new(config, api, &Registry::default()).map(drop)
 }
 
-type Trusted = Vec<(IpNet, Identity)>;
+/// Who is known by the settings.
+#[derive(Debug)]
+struct Accounts {
+    keys: StaticKeys,
+    trusted: Vec<(IpNet, Identity)>,
+}
 
-fn accounts(config: &Config) -> Result<(StaticKeys, Trusted), StaticKeysError> {
-    let accounts = StaticKeys::new(&config.accounts, &config.trusted_networks)?;
-    let trusted = config
-        .trusted_networks
-        .iter()
-        .map(|trusted| Ok((trusted.network, accounts.identity(&trusted.account)?)))
-        .collect::<Result<_, _>>()?;
-    Ok((accounts, trusted))
+impl Accounts {
+    fn new(config: &Config) -> Result<Self, StaticKeysError> {
+        let keys = StaticKeys::new(&config.accounts, &config.trusted_networks)?;
+        let networks = config.trusted_networks.iter();
+        let trusted =
+            networks.map(|trusted| Ok((trusted.network, keys.identity(&trusted.account)?)));
+        Ok(Self {
+            trusted: trusted.collect::<Result<_, _>>()?,
+            keys,
+        })
+    }
 }

@@ -65,9 +65,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let Arguments { settings, command } = Arguments::parse();
     let result = match command.unwrap_or(Command::Serve(SettingsArguments::default())) {
-        Command::Serve(behind) => {
-            load(settings.and(behind)).and_then(|loaded| serve::run(loaded.config))
-        }
+        Command::Serve(behind) => sources(settings.and(behind)).and_then(serve::run),
         Command::Sandbox(behind) => sandbox::run(settings.and(behind)),
         Command::Check(behind) => load(settings.and(behind)).map(|loaded| check::run(&loaded)),
         Command::Send(options) => {

@@ -26,7 +26,7 @@ mod vocabulary;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::admin;
@@ -42,10 +42,12 @@ use crate::shutdown;
 use crate::submission::limits::{self, Limits};
 use crate::telemetry::logging;
 use crate::tls;
+use crate::units::Period;
 
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Config {
     pub backend: BackendName,
+    pub reload_interval: ReloadInterval,
     pub smtp: smtp::Config,
     pub tls: tls::Config,
     pub auth: auth::Config,
@@ -58,13 +60,23 @@ pub struct Config {
     pub sandbox: sandbox::Config,
 }
 
+/// How often the settings are read again, secret files too. Zero: never.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+pub struct ReloadInterval(pub Period);
+
+impl Default for ReloadInterval {
+    fn default() -> Self {
+        Self(Period::seconds(10))
+    }
+}
+
 /// Where settings are looked for, with the names they may have.
 pub fn sources() -> Sources {
     Sources::new(Vocabulary {
         sections: &[
             "smtp", "tls", "auth", "api", "delivery", "limits", "http", "log", "drain", "sandbox",
         ],
-        values: &["backend"],
+        values: &["backend", "reload_interval"],
         secrets: &[
             "password",
             "password_hash",
@@ -104,9 +116,17 @@ impl Config {
     /// # Errors
     /// All [`Faults`], of every section and across them.
     pub fn load(sources: Sources) -> Result<Loaded, Faults> {
-        let mut settings = sources.load();
+        Self::of(sources.load())
+    }
+
+    /// Checks what was loaded.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn of(mut settings: Settings) -> Result<Loaded, Faults> {
         let config = Self {
             backend: settings.take("backend"),
+            reload_interval: settings.take("reload_interval"),
             smtp: settings.take("smtp"),
             tls: settings.take("tls"),
             auth: settings.take("auth"),
@@ -173,6 +193,7 @@ impl Config {
             settings.fault("limits.auth_failures", text);
         }
         for (key, period) in [
+            ("reload_interval", self.reload_interval.0),
             ("tls.reload_interval", self.tls.reload_interval),
             ("limits.idle_timeout", self.limits.idle_timeout),
             ("limits.data_timeout", self.limits.data_timeout),

@@ -142,7 +142,7 @@ impl Unheard {
 
 pub struct Intake {
     backend: Backend,
-    limits: Limits,
+    limits: limits::InForce,
     policy: Policy,
     budget: Arc<Budget>,
     deadline: Duration,
@@ -166,7 +166,7 @@ impl Intake {
             policy: Policy::new(&limits),
             budget: Budget::new(octets, limits.message_size.octets(), registry),
             backend,
-            limits,
+            limits: limits::InForce::new(limits),
             deadline: delivery.deadline.duration(),
             partial_failure: delivery.partial_failure,
             memory: Memory::new(delivery.remember.duration()),
@@ -181,7 +181,24 @@ impl Intake {
     /// # Errors
     /// [`Refusal::RateLimited`].
     pub fn begin(&self, client: IpAddr, identity: &Identity) -> Result<(), Refusal> {
-        self.policy.begin(client, identity)
+        self.policy.begin(&self.limits.now(), client, identity)
+    }
+
+    /// How often a message for so many recipients leaves.
+    pub fn copies(&self, recipients: usize) -> usize {
+        self.backend.copies(recipients)
+    }
+
+    /// The limits that hold for all that a client does.
+    pub fn limits(&self) -> &limits::InForce {
+        &self.limits
+    }
+
+    /// Other limits from now on, save for the memory and the largest message, which the memory was
+    /// divided by.
+    pub fn replace(&self, limits: Limits) {
+        self.policy.replace(&limits);
+        self.limits.replace(limits);
     }
 
     /// Room for the content of a message that announces so many octets; 0 where it announces none.

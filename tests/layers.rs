@@ -61,10 +61,14 @@ const HOMES: [(&str, &[&str]); 9] = [
             "ingress/smtp",
             "shutdown",
             "tls",
+            "app/reload",
         ],
     ),
     ("clap", &["cli"]),
-    ("arc_swap", &["tls"]),
+    (
+        "arc_swap",
+        &["tls", "auth", "submission", "ingress/smtp", "app"],
+    ),
     ("x509_parser", &["tls"]),
 ];
 

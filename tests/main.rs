@@ -21,6 +21,7 @@ mod live_dialogues;
 mod message_corpus;
 mod outcomes;
 mod process;
+mod reload;
 mod resends;
 mod retries;
 mod sandbox;

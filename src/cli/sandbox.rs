@@ -4,12 +4,11 @@ use std::io;
 
 use crate::app::App;
 use crate::cli::{SettingsArguments, serve, sources, tell};
-use crate::config::Config;
 use crate::ingress::smtp::ListenerTls;
 
 pub(super) fn run(arguments: SettingsArguments) -> anyhow::Result<()> {
-    let loaded = Config::load(sources(arguments)?.preset("sandbox", SETTINGS))?;
-    serve::run_and(loaded.config, |app| {
+    let sources = sources(arguments)?.preset("sandbox", SETTINGS);
+    serve::run_and(sources, |app| {
         tell(&mut io::stdout(), &welcome(app)?);
         Ok(())
     })

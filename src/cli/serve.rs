@@ -7,26 +7,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::Config;
+use crate::config::sources::Sources;
 use crate::shutdown::Signals;
 use crate::telemetry::logging;
 
-pub(super) fn run(config: Config) -> anyhow::Result<()> {
-    run_and(config, |_| Ok(()))
+pub(super) fn run(sources: Sources) -> anyhow::Result<()> {
+    run_and(sources, |_| Ok(()))
 }
 
 /// Calls `started` once the sockets are bound.
 pub(super) fn run_and(
-    config: Config,
+    sources: Sources,
     started: impl FnOnce(&App) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    logging::start(&config.log)?;
+    let config = Config::load(sources.clone())?.config;
+    let level = logging::start(&config.log)?;
     // A connection is a descriptor. Where the system does not allow more, accepting says so.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let ended = runtime.block_on(async {
-        let app = App::bind(config).await?;
+        let app = App::bind(config).await?.reloading(sources, level);
         started(&app)?;
         let mut signals = Signals::new()?;
         let drain = CancellationToken::new();

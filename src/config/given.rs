@@ -15,6 +15,7 @@ use crate::config::vocabulary;
 use crate::config::vocabulary::Vocabulary;
 
 /// One raw value for one key.
+#[derive(Clone)]
 pub(super) struct Given {
     pub(super) key: KeyPath,
     pub(super) source: Source,

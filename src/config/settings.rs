@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use figment::value::Dict;
 use figment::value::Value;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::config::extraction::Extraction;
 use crate::config::fault::Faults;
@@ -42,6 +44,17 @@ impl Settings {
         settings.read_secret_files(&mut root, &KeyPath::new(Vec::new()));
         settings.values = root.into_dict().unwrap_or_default();
         settings
+    }
+
+    /// Tells apart settings that differ in any value, of secret files too, or in what is wrong.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Context::new(&SHA256);
+        let values = Zeroizing::new(serde_json::to_vec(&self.values).unwrap_or_default());
+        hash.update(&values);
+        hash.update(self.faults.to_string().as_bytes());
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(hash.finish().as_ref());
+        fingerprint
     }
 
     /// Takes out a section, or a setting at the top that is not a table.

@@ -17,7 +17,9 @@ use crate::config::settings::Settings;
 use crate::config::tree::Tree;
 use crate::config::vocabulary::Vocabulary;
 
-/// Where to look for settings. The order in which sources are named does not matter.
+/// Where to look for settings. The order in which sources are named does not matter. There is no
+/// `Debug`: it would show secrets.
+#[derive(Clone)]
 pub struct Sources {
     vocabulary: Vocabulary,
     preset: Option<(&'static str, &'static str)>,

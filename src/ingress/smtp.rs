@@ -12,6 +12,7 @@ mod stream;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use rustls::ServerConfig;
@@ -22,7 +23,6 @@ use crate::ingress::smtp::limits_hit::LimitsHit;
 use crate::smtp::framing::LoneNewlines;
 use crate::smtp::session::{self, Ending};
 use crate::submission::Intake;
-use crate::submission::limits::Limits;
 use crate::telemetry::metrics::{LATENCY, LIFETIME, Registry};
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -131,11 +131,10 @@ pub enum ListenerAuth {
 
 /// What all connections share.
 pub struct Service {
-    pub settings: Arc<session::Settings>,
+    pub settings: ArcSwap<session::Settings>,
     pub tls: Option<Arc<ServerConfig>>,
     pub authenticator: Authenticator,
     pub intake: Arc<Intake>,
-    pub limits: Limits,
     pub metrics: Metrics,
 }
 

@@ -38,19 +38,20 @@ impl Intake {
 
     /// Reads the message as far as a provider needs it, and completes it (RFC 6409 §8).
     async fn read(&self, mut submission: Submission) -> Result<Read, Refusal> {
+        let limits = self.limits.now();
         let content = Content::new(submission.content);
         let structure =
-            Structure::read(&content, &self.limits.structure()).map_err(Refusal::Structure)?;
+            Structure::read(&content, &limits.structure()).map_err(Refusal::Structure)?;
         let cost = mime::cost(&content, &structure);
         submission.room.make_for_text(cost).await?;
         let email = mime::read(&content, &structure);
-        let fields = self.limits.received_fields;
+        let fields = limits.received_fields;
         if fields != 0 && email.received_count > fields {
             return Err(Refusal::Loop);
         }
         let recipients = submission.envelope.recipients().len();
         let copies = self.backend.copies(recipients) as u64;
-        let fan_out = self.limits.fan_out.octets();
+        let fan_out = limits.fan_out.octets();
         if fan_out != 0 && copies > 1 && copies.saturating_mul(content.len() as u64) > fan_out {
             return Err(Refusal::FanOut);
         }

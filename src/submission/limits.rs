@@ -2,7 +2,9 @@
 //! line.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +85,24 @@ impl Default for Limits {
                 .filter_map(|network| network.parse().ok())
                 .collect(),
         }
+    }
+}
+
+/// The limits as they are now: settings that change while the process runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct InForce(Arc<ArcSwap<Limits>>);
+
+impl InForce {
+    pub fn new(limits: Limits) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(limits)))
+    }
+
+    pub fn now(&self) -> Arc<Limits> {
+        self.0.load_full()
+    }
+
+    pub(super) fn replace(&self, limits: Limits) {
+        self.0.store(Arc::new(limits));
     }
 }
 

@@ -3,8 +3,9 @@
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use governor::clock::DefaultClock;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
@@ -17,32 +18,43 @@ use crate::submission::{Rate, Refusal};
 use crate::telemetry::privacy::KeyedHash;
 
 pub(super) struct Policy {
-    limits: Limits,
-    per_ip: Option<Limiter<IpAddr>>,
-    per_account: Option<Limiter<[u8; 32]>>,
+    per_ip: Replaceable<IpAddr>,
+    per_account: Replaceable<[u8; 32]>,
     hash: KeyedHash,
 }
 
 impl Policy {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            limits: limits.clone(),
-            per_ip: Limiter::new(limits.messages_per_minute_per_ip),
-            per_account: Limiter::new(limits.messages_per_minute_per_account),
+            per_ip: Replaceable::new(limits.messages_per_minute_per_ip),
+            per_account: Replaceable::new(limits.messages_per_minute_per_account),
             hash: KeyedHash::new(),
         }
     }
 
+    /// A rate that is another one now begins anew; the others go on counting.
+    pub(super) fn replace(&self, limits: &Limits) {
+        self.per_ip.replace(limits.messages_per_minute_per_ip);
+        self.per_account
+            .replace(limits.messages_per_minute_per_account);
+    }
+
     /// The account comes first: one that is over its rate must not use up what others may send from
     /// the same address.
-    pub(super) fn begin(&self, client: IpAddr, identity: &Identity) -> Result<(), Refusal> {
-        if let Some(limiter) = &self.per_account {
+    pub(super) fn begin(
+        &self,
+        limits: &Limits,
+        client: IpAddr,
+        identity: &Identity,
+    ) -> Result<(), Refusal> {
+        if let Some(limiter) = &**self.per_account.0.load() {
             let account = self.hash.of(&[identity.scope().as_bytes()]);
             limiter
                 .take(&account)
                 .ok_or(Refusal::RateLimited(Rate::PerAccount))?;
         }
-        if let (Some(limiter), Some(network)) = (&self.per_ip, self.limits.counted_as(client)) {
+        let per_ip = self.per_ip.0.load();
+        if let (Some(limiter), Some(network)) = (&**per_ip, limits.counted_as(client)) {
             limiter
                 .take(&network)
                 .ok_or(Refusal::RateLimited(Rate::PerIp))?;
@@ -51,20 +63,45 @@ impl Policy {
     }
 }
 
+/// A limiter, if there is a bound, that another may take the place of.
+struct Replaceable<K: Copy + Eq + Hash + Ord>(ArcSwap<Option<Limiter<K>>>);
+
+impl<K: Copy + Eq + Hash + Ord> Replaceable<K> {
+    fn new(per_minute: u32) -> Self {
+        Self(ArcSwap::from_pointee(Limiter::new(per_minute)))
+    }
+
+    fn replace(&self, per_minute: u32) {
+        let present = self
+            .0
+            .load()
+            .as_ref()
+            .as_ref()
+            .map_or(0, |limiter| limiter.per_minute);
+        if present != per_minute {
+            self.0.store(Arc::new(Limiter::new(per_minute)));
+        }
+    }
+}
+
 /// Messages a minute, for each key.
-struct Limiter<K: Copy + Eq + Hash + Ord>(RateLimiter<K, Kept<K>, DefaultClock>);
+struct Limiter<K: Copy + Eq + Hash + Ord> {
+    per_minute: u32,
+    rates: RateLimiter<K, Kept<K>, DefaultClock>,
+}
 
 impl<K: Copy + Eq + Hash + Ord> Limiter<K> {
     /// `None` for 0, which is no bound.
     fn new(per_minute: u32) -> Option<Self> {
         let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
         let kept = Kept(Mutex::new(Bounded::new(KEYS)));
-        Some(Self(RateLimiter::new(quota, kept, DefaultClock::default())))
+        let rates = RateLimiter::new(quota, kept, DefaultClock::default());
+        Some(Self { per_minute, rates })
     }
 
     /// `None` for one too many.
     fn take(&self, key: &K) -> Option<()> {
-        self.0.check_key(key).ok()
+        self.rates.check_key(key).ok()
     }
 }
 
@@ -113,7 +150,7 @@ mod tests {
             account: account.to_owned(),
             api_key: ApiKey::Gateways,
         };
-        policy.begin(client.parse().unwrap(), &identity)
+        policy.begin(&Limits::default(), client.parse().unwrap(), &identity)
     }
 
     #[test]
@@ -173,7 +210,29 @@ mod tests {
             assert_eq!(begin(&policy, &client.to_string(), "ann"), Ok(()));
         }
         assert_eq!(begin(&policy, "192.0.2.1", "ann"), PER_IP);
-        let per_ip = policy.per_ip.unwrap().0.into_state_store();
-        assert_eq!(per_ip.0.into_inner().unwrap().len(), KEYS);
+        let per_ip = policy.per_ip.0.into_inner();
+        let per_ip = Arc::into_inner(per_ip).flatten().unwrap();
+        let kept = per_ip.rates.into_state_store().0;
+        assert_eq!(kept.into_inner().unwrap().len(), KEYS);
+    }
+
+    #[test]
+    fn a_rate_that_is_another_one_begins_anew_and_the_others_go_on() {
+        let policy = policy(1, 2);
+        let rates = |per_ip, per_account| Limits {
+            messages_per_minute_per_ip: per_ip,
+            messages_per_minute_per_account: per_account,
+            ..Limits::default()
+        };
+        assert_eq!(begin(&policy, "192.0.2.1", "ann"), Ok(()));
+        policy.replace(&rates(1, 2));
+        assert_eq!(begin(&policy, "192.0.2.1", "bob"), PER_IP);
+        policy.replace(&rates(5, 2));
+        assert_eq!(begin(&policy, "192.0.2.1", "ann"), Ok(()));
+        assert_eq!(begin(&policy, "192.0.2.1", "ann"), PER_ACCOUNT);
+        policy.replace(&rates(0, 0));
+        for _ in 0..9 {
+            assert_eq!(begin(&policy, "192.0.2.1", "ann"), Ok(()));
+        }
     }
 }

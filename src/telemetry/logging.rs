@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Handle;
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -72,28 +73,47 @@ fn level(name: &str) -> Option<&'static str> {
     }
 }
 
+/// What is logged, which can be changed while the process runs.
+pub struct Level(Box<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl Level {
+    /// # Errors
+    /// [`LevelError`] when the text is neither a level nor a filter: nothing changes.
+    pub fn set(&self, text: &str) -> Result<(), LevelError> {
+        (self.0)(filter(text)?);
+        Ok(())
+    }
+}
+
 /// Starts logging for the whole process.
 ///
 /// # Errors
 /// A filter that cannot be read, or logging that was started before.
-pub fn start(config: &Config) -> anyhow::Result<()> {
+pub fn start(config: &Config) -> anyhow::Result<Level> {
     let json = match config.format {
         Format::Auto => !io::stdout().is_terminal(),
         Format::Json => true,
         Format::Pretty => false,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(&config.level)?)
-        .with_target(false);
-    let started = if json {
-        builder
+    let builder = tracing_subscriber::fmt().with_target(false);
+    let filter = filter(&config.level)?;
+    let (started, level) = if json {
+        let builder = builder
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
-            .try_init()
+            .with_env_filter(filter)
+            .with_filter_reloading();
+        let level = level_of(builder.reload_handle());
+        (builder.try_init(), level)
     } else {
-        builder.with_ansi(io::stdout().is_terminal()).try_init()
+        let builder = builder
+            .with_ansi(io::stdout().is_terminal())
+            .with_env_filter(filter)
+            .with_filter_reloading();
+        let level = level_of(builder.reload_handle());
+        (builder.try_init(), level)
     };
     std::panic::set_hook(Box::new(|panic| {
         // The place says enough; the text of a panic may quote what came from outside.
@@ -103,7 +123,14 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
         });
         tracing::error!(place, "panic: this is a bug");
     }));
-    started.map_err(|error| anyhow::anyhow!(error))
+    started.map_err(|error| anyhow::anyhow!(error))?;
+    Ok(level)
+}
+
+/// The handle's type depends on the form of the lines.
+fn level_of<S: 'static>(handle: Handle<EnvFilter, S>) -> Level {
+    // It fails when nobody logs any more.
+    Level(Box::new(move |filter| drop(handle.reload(filter))))
 }
 
 #[cfg(test)]

@@ -78,14 +78,18 @@ impl Connection {
             tasks,
             client,
             implicit_tls: listener.tls == ListenerTls::Implicit,
-            session: Session::new(Arc::clone(&service.settings), tls, authentication),
+            session: Session::new(service.settings.load_full(), tls, authentication),
             session_id: random_id(),
             trusted,
             authenticated: None,
             room: None,
             transactions: 0,
             octets_read: 0,
-            patience: Patience::new(&service.limits, Instant::now(), random_fraction()),
+            patience: Patience::new(
+                &service.intake.limits().now(),
+                Instant::now(),
+                random_fraction(),
+            ),
             unheard: Vec::new(),
             service,
         }
@@ -284,7 +288,7 @@ impl Connection {
     }
 
     async fn authenticate(&mut self, credentials: Credentials) -> Reply {
-        let network = self.service.limits.counted_as(self.client);
+        let network = self.service.intake.limits().now().counted_as(self.client);
         let authenticator = &self.service.authenticator;
         let authenticating = Box::pin(authenticator.authenticate(credentials, network));
         match authenticating.await {
@@ -430,7 +434,7 @@ impl Connection {
 
     /// Tells who counts wrong passwords what a message told of one.
     fn password_turned_out(&self, verdict: Verdict) {
-        let network = self.service.limits.counted_as(self.client);
+        let network = self.service.intake.limits().now().counted_as(self.client);
         if let (Some(identity), Some(network)) = (&self.authenticated, network) {
             let authenticator = &self.service.authenticator;
             authenticator.turned_out(identity, network, verdict);
@@ -441,7 +445,7 @@ impl Connection {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Received {
             at: Date::from_unix(now.unwrap_or_default().as_secs()),
-            by: self.service.settings.hostname.clone(),
+            by: self.service.settings.load().hostname.clone(),
             from: self.client,
             helo: self
                 .session

@@ -14,7 +14,7 @@ use crate::ingress::smtp::proxy_protocol::Source;
 use crate::ingress::smtp::{ListenerConfig, ListenerTls, Service, proxied, replies};
 use crate::shutdown::Tasks;
 use crate::smtp::reply::{self, Reply};
-use crate::submission::limits::{self, Limits};
+use crate::submission::limits;
 use crate::telemetry::liveness::Pulse;
 
 /// A bound socket. Connections wait in it until [`Listener::run`].
@@ -174,7 +174,7 @@ impl Drop for Active {
 /// The connections of all listeners, within limits.
 #[derive(Debug)]
 pub struct Connections {
-    limits: Limits,
+    limits: limits::InForce,
     open: Mutex<Open>,
 }
 
@@ -185,7 +185,7 @@ struct Open {
 }
 
 impl Connections {
-    pub fn new(limits: Limits) -> Arc<Self> {
+    pub fn new(limits: limits::InForce) -> Arc<Self> {
         Arc::new(Self {
             limits,
             open: Mutex::default(),
@@ -195,7 +195,7 @@ impl Connections {
     /// A place for a connection, or the name of the limit that it is over.
     fn admit(self: &Arc<Self>) -> Result<Place, &'static str> {
         let mut open = self.open();
-        let limit = self.limits.connections;
+        let limit = self.limits.now().connections;
         if limit != 0 && open.total >= limit {
             return Err("connections");
         }
@@ -223,7 +223,7 @@ impl Place {
     /// Gives the place to a client that has none by this one, or names the limit that it is over.
     fn of(mut self, client: IpAddr) -> Result<Self, &'static str> {
         let network = limits::network(client);
-        let limits = &self.connections.limits;
+        let limits = self.connections.limits.now();
         let bounded = limits.connections_per_ip != 0 && !limits.exempts(client);
         let mut open = self.connections.open();
         let from_client = open.per_ip.entry(network).or_default();
@@ -259,11 +259,11 @@ mod tests {
     use super::*;
 
     fn connections(connections: usize, connections_per_ip: usize) -> Arc<Connections> {
-        Connections::new(Limits {
+        Connections::new(limits::InForce::new(limits::Limits {
             connections,
             connections_per_ip,
-            ..Limits::default()
-        })
+            ..limits::Limits::default()
+        }))
     }
 
     fn admit(connections: &Arc<Connections>, client: &str) -> Result<Place, &'static str> {
