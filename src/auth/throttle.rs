@@ -246,7 +246,7 @@ mod tests {
         fn new() -> Self {
             Self {
                 throttle: Throttle::new(5),
-                now: Instant::now(),
+                now: tokio::time::Instant::now().into_std(),
             }
         }
 
