@@ -30,4 +30,5 @@ mod side_http;
 mod silent_peers;
 mod submission;
 mod support;
+mod threat_model;
 mod tls;

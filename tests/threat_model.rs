@@ -1,0 +1,66 @@
+//! `docs/threat-model.md` names tests: each of them is there, and each attack has its row.
+
+use std::path::{Path, PathBuf};
+
+const PAGE: &str = include_str!("../docs/threat-model.md");
+
+/// Sources below a folder.
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found.retain(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    found
+}
+
+fn stem(path: &Path) -> &str {
+    path.file_stem().unwrap().to_str().unwrap()
+}
+
+/// `file::test` in the page.
+fn named() -> Vec<(&'static str, &'static str)> {
+    let quoted = PAGE.split('`').skip(1).step_by(2);
+    let mut named: Vec<_> = quoted.filter_map(|text| text.split_once("::")).collect();
+    // The one that says what a name looks like.
+    named.retain(|name| *name != ("file", "test"));
+    named
+}
+
+#[test]
+fn every_test_that_the_page_names_is_there() {
+    let files: Vec<_> = ["tests", "src"].into_iter().flat_map(sources).collect();
+    let named = named();
+    assert!(named.len() > 50, "the names were found");
+    for (file, test) in named {
+        let is_there = files.iter().filter(|path| stem(path) == file).any(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            text.contains(&format!("fn {test}("))
+        });
+        assert!(is_there, "there is no test {file}::{test}");
+    }
+}
+
+#[test]
+fn every_attack_has_its_row() {
+    let rows = PAGE.lines().filter_map(|line| {
+        let number = line.strip_prefix("| T")?.split(' ').next()?;
+        number.parse().ok()
+    });
+    let rows: Vec<u32> = rows.collect();
+    assert_eq!(rows, (1..=30).collect::<Vec<_>>());
+    let named = named();
+    for path in sources("tests/attacks") {
+        let file = stem(&path);
+        let is_an_attack = file.starts_with('t') && file.as_bytes()[1].is_ascii_digit();
+        let is_named = named.iter().any(|(named, _)| *named == file);
+        assert!(is_named || !is_an_attack, "the page does not name {file}");
+    }
+}
