@@ -160,7 +160,7 @@ impl Connection {
                     self.authenticated = None;
                 }
                 Step::Close => {
-                    stream.close().await;
+                    Box::pin(stream.close()).await;
                     return Ok(());
                 }
             }
@@ -174,7 +174,9 @@ impl Connection {
             .as_ref()
             .ok_or(io::ErrorKind::Unsupported)?;
         let patience = self.patience.handshake();
-        let handshake = async { timeout(patience, stream.into_tls(Arc::clone(tls))).await? };
+        // Boxed, as all that a session does only now and then: an idle one has no room for it.
+        let handshake = Box::pin(stream.into_tls(Arc::clone(tls)));
+        let handshake = async { timeout(patience, handshake).await? };
         let last_call = self.tasks.last_call();
         let Some(result) = last_call.run_until_cancelled(handshake).await else {
             return Err(io::ErrorKind::Interrupted.into());

@@ -110,6 +110,8 @@ impl Reception {
 
     fn spawn(&self, serving: impl Future<Output = ()> + Send + 'static) {
         let active = self.service.metrics.active.clone();
+        // Once in a box, lest the future around it holds its size twice.
+        let serving = Box::pin(serving);
         self.tasks.spawn(async move {
             let _active = Active::new(active);
             serving.await;
