@@ -17,6 +17,7 @@ mod guessed_passwords;
 mod key_lookup;
 mod layers;
 mod limits;
+mod limits_met;
 mod live_dialogues;
 mod message_corpus;
 mod outcomes;

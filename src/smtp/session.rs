@@ -68,6 +68,15 @@ impl fmt::Debug for Question {
     }
 }
 
+/// A bound that the client went beyond, for the operator to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exceeded {
+    CommandLine,
+    MessageSize,
+    Recipients,
+    FanOut,
+}
+
 /// What the session waits for when it says [`Step::Receive`]; each has a patience of its own
 /// (RFC 5321 §4.5.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,6 +231,8 @@ pub struct Session {
     asked: Option<Asked>,
     draining: bool,
     ending: Option<Ending>,
+    /// Each goes with a reply, so there are no more of them than replies between two steps.
+    exceeded: Vec<Exceeded>,
 }
 
 impl Session {
@@ -243,6 +254,7 @@ impl Session {
             asked: None,
             draining: false,
             ending: None,
+            exceeded: Vec::new(),
             settings,
         };
         let banner = format!("{} ESMTP smtp-gateway", session.settings.hostname);
@@ -425,6 +437,11 @@ impl Session {
         self.ending
     }
 
+    /// The bounds that the client went beyond since this was asked last.
+    pub fn exceeded(&mut self) -> Vec<Exceeded> {
+        std::mem::take(&mut self.exceeded)
+    }
+
     /// Octets that the session holds: input, output and mail data.
     pub fn buffered(&self) -> usize {
         self.content_len()
@@ -474,6 +491,7 @@ impl Session {
                 if authenticating {
                     self.phase = Phase::Ready;
                 }
+                self.exceeded.push(Exceeded::CommandLine);
                 self.error(if fault.limit >= AUTH_LINE {
                     &reply::AUTH_LINE_TOO_LONG
                 } else {
@@ -521,7 +539,13 @@ impl Session {
     fn end_of_data(&mut self, envelope: Envelope, content: Result<Bytes, DataError>) {
         match content {
             Ok(content) => self.question = Some(Question::Message(envelope, content)),
-            Err(fault) => self.data_fault(fault),
+            Err(fault) => {
+                // Between chunks the same fault is told with each; here it is told once.
+                if matches!(fault, DataError::TooLarge) {
+                    self.exceeded.push(Exceeded::MessageSize);
+                }
+                self.data_fault(fault);
+            }
         }
     }
 

@@ -134,6 +134,9 @@ impl Connection {
         let mut buffer = Vec::new();
         loop {
             let step = self.session.step();
+            for exceeded in self.session.exceeded() {
+                self.service.metrics.limits_hit.exceeded(exceeded);
+            }
             if !matches!(step, Step::Receive) {
                 self.patience.command_is_whole();
             }

@@ -12,12 +12,13 @@ use std::mem;
 use crate::smtp::command::Chunk;
 use crate::smtp::framing::chunks::{ChunkFramer, ThrownAway};
 use crate::smtp::reply::{self, Reply};
-use crate::smtp::session::{Blame, Ending, Phase, Question, RefusedChunk, Session};
+use crate::smtp::session::{Blame, Ending, Exceeded, Phase, Question, RefusedChunk, Session};
 
 impl Session {
     pub(super) fn bdat(&mut self, chunk: Chunk) {
         let limit = self.settings.limits.message_size;
         if limit != 0 && chunk.size > limit.saturating_mul(TOO_FAR) {
+            self.exceeded.push(Exceeded::MessageSize);
             return self.close_with(&reply::CHUNK_TOO_LARGE, Ending::UnreadableChunk);
         }
         match mem::replace(&mut self.phase, Phase::Ready) {

@@ -9,7 +9,7 @@ use crate::smtp::framing::{Line, LoneNewlines};
 use crate::smtp::parameter::{MailParameters, ParameterError};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::sasl::{Exchange, Progress, SaslError};
-use crate::smtp::session::{Ending, Greeting, Limits, Phase, Question, Session, Tls};
+use crate::smtp::session::{Ending, Exceeded, Greeting, Limits, Phase, Question, Session, Tls};
 
 impl Session {
     /// Takes one whole line.
@@ -166,6 +166,7 @@ impl Session {
         let refusal = if !ascii && !parameters.smtputf8 {
             &reply::SENDER_NEEDS_UTF8
         } else if limit != 0 && parameters.size.is_some_and(|size| size > limit) {
+            self.exceeded.push(Exceeded::MessageSize);
             &reply::TOO_LARGE
         } else {
             self.question = Some(Question::Mail(path, parameters));
@@ -195,8 +196,10 @@ impl Session {
         } else if envelope.has_recipient(&path) {
             self.reply(&reply::RECIPIENT_OK);
         } else if recipients != 0 && taken >= recipients {
+            self.exceeded.push(Exceeded::Recipients);
             self.reply(&reply::TOO_MANY_RECIPIENTS);
         } else if fan_out != 0 && taken > 0 && size.saturating_mul(copies) > fan_out {
+            self.exceeded.push(Exceeded::FanOut);
             self.reply(&reply::FAN_OUT);
         } else {
             self.question = Some(Question::Rcpt(path));
