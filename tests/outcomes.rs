@@ -1,6 +1,7 @@
 //! What the client is told about whatever the email API does, when it is asked once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smtp_gateway::delivery::UnknownOutcome;
 use smtp_gateway::delivery::http::Requests;
@@ -17,7 +18,7 @@ const THREE: [&str; 3] = ["a@example.net", "b@example.net", "c@example.net"];
 
 /// The reply to a message when the API does this.
 fn reply_to(play: Play) -> String {
-    let hangs = matches!(play, Play::Hang);
+    let hangs = matches!(play, Play::Hang | Play::Drip(_));
     let api = FakeApi::play([play]);
     let gateway = Gateway::before(&api.url(), |config| {
         config.delivery.retries = 0;
@@ -109,6 +110,14 @@ fn a_request_that_left_without_an_answer_is_unknown() {
         let reply = reply_to(play);
         assert!(reply.starts_with("451 4.4.2"), "{reply}");
     }
+}
+
+#[test]
+fn an_answer_that_drips_in_counts_if_it_is_whole_in_time() {
+    let reply = reply_to(Play::Drip(Duration::from_millis(2)));
+    assert_eq!(reply, "250 2.0.0 Ok: queued as api-1\r\n");
+    let reply = reply_to(Play::Drip(Duration::from_millis(500)));
+    assert!(reply.starts_with("451 4.4.2"), "{reply}");
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(crate) enum Play {
     Held(Arc<Semaphore>),
     /// The same, and then close the connection, which the answer does not announce.
     TakeAndClose,
+    /// The same, with the answer octet by octet and this long between them.
+    Drip(Duration),
     /// Answer with this status, these header lines (each with CRLF), and this body.
     Answer(u16, &'static str, String),
     /// Close without a word, once the request has been read whole.
@@ -254,6 +256,7 @@ async fn serve(mut stream: tokio::net::TcpStream, api: &impl Api, load: &Load) -
                 write(&mut stream, taken).await?;
                 return None;
             }
+            Play::Drip(pause) => drip(&mut stream, taken, pause).await?,
             play => write(&mut stream, play).await?,
         }
         if last {
@@ -266,9 +269,7 @@ async fn serve(mut stream: tokio::net::TcpStream, api: &impl Api, load: &Load) -
 async fn write(stream: &mut tokio::net::TcpStream, play: Play) -> Option<()> {
     match play {
         Play::Answer(status, fields, body) => {
-            let length = body.len();
-            let answer =
-                format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{fields}\r\n{body}");
+            let answer = answer(status, fields, &body);
             stream.write_all(answer.as_bytes()).await.ok()
         }
         Play::Raw(octets) => {
@@ -297,11 +298,28 @@ async fn write(stream: &mut tokio::net::TcpStream, play: Play) -> Option<()> {
         Play::Take
         | Play::Held(_)
         | Play::TakeAndClose
+        | Play::Drip(_)
         | Play::Reset
         | Play::ResetBeforeBody
         | Play::Hang
         | Play::HangBeforeBody => None,
     }
+}
+
+async fn drip(stream: &mut tokio::net::TcpStream, play: Play, pause: Duration) -> Option<()> {
+    let Play::Answer(status, fields, body) = play else {
+        return None;
+    };
+    for octet in answer(status, fields, &body).bytes() {
+        stream.write_all(&[octet]).await.ok()?;
+        tokio::time::sleep(pause).await;
+    }
+    Some(())
+}
+
+fn answer(status: u16, fields: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{fields}\r\n{body}")
 }
 
 async fn read_head(stream: &mut tokio::net::TcpStream, received: &mut Vec<u8>) -> Option<Head> {
@@ -381,7 +399,7 @@ pub(crate) fn try_request(
     fields: &str,
     body: &str,
 ) -> Option<(u16, String, String)> {
-    let mut stream = TcpStream::connect(address).unwrap();
+    let mut stream = TcpStream::connect(address).ok()?;
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
