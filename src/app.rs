@@ -26,6 +26,7 @@ use crate::ingress::smtp::{ListenerConfig, Metrics, Service};
 use crate::shutdown::{self, Latch, Readiness, Tasks};
 use crate::smtp::session;
 use crate::submission::limits::Limits;
+use crate::submission::senders::Senders;
 use crate::submission::{Intake, budget};
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::logging::Level;
@@ -83,6 +84,7 @@ impl App {
         let intake = Intake::new(
             backend,
             config.limits.clone(),
+            Senders::new(&config.policy)?,
             &config.delivery,
             hostname,
             &registry,

@@ -40,6 +40,7 @@ use crate::delivery::{self, BackendName, http, sandbox};
 use crate::ingress::smtp::{self, ListenerAuth, ListenerTls};
 use crate::shutdown;
 use crate::submission::limits::{self, Limits};
+use crate::submission::senders::{self, Senders};
 use crate::telemetry::logging;
 use crate::tls;
 use crate::units::Period;
@@ -54,6 +55,7 @@ pub struct Config {
     pub api: http::Config,
     pub delivery: delivery::Config,
     pub limits: Limits,
+    pub policy: senders::Config,
     pub http: admin::Config,
     pub log: logging::Config,
     pub drain: shutdown::Config,
@@ -74,7 +76,8 @@ impl Default for ReloadInterval {
 pub fn sources() -> Sources {
     Sources::new(Vocabulary {
         sections: &[
-            "smtp", "tls", "auth", "api", "delivery", "limits", "http", "log", "drain", "sandbox",
+            "smtp", "tls", "auth", "api", "delivery", "limits", "policy", "http", "log", "drain",
+            "sandbox",
         ],
         values: &["backend", "reload_interval"],
         secrets: &[
@@ -133,6 +136,7 @@ impl Config {
             api: settings.take("api"),
             delivery: settings.take("delivery"),
             limits: settings.take("limits"),
+            policy: settings.take("policy"),
             http: settings.take("http"),
             log: settings.take("log"),
             drain: settings.take("drain"),
@@ -151,6 +155,7 @@ impl Config {
         let auth = sound(&["auth", "backend"]);
         let backend = sound(&["api", "backend"]);
         let lookup = sound(&["auth", "api", "backend"]);
+        let policy = sound(&["policy", "auth"]);
         let (log, tls) = (sound(&["log"]), sound(&["tls", "smtp"]));
         if bounds {
             self.check_bounds(settings);
@@ -166,6 +171,9 @@ impl Config {
         }
         if lookup {
             self.check_lookup(settings);
+        }
+        if policy {
+            self.check_policy(settings);
         }
         if log && let Err(error) = logging::filter(&self.log.level) {
             settings.fault("log.level", error.to_string());
@@ -282,6 +290,19 @@ impl Config {
                 );
             }
             _ => {}
+        }
+    }
+
+    fn check_policy(&self, settings: &mut Settings) {
+        match Senders::new(&self.policy) {
+            Err(error) => settings.fault("policy.senders", error.to_string()),
+            Ok(senders) => {
+                if senders.name_accounts() && self.auth.source == auth::Source::Passthrough {
+                    let text = "where the password is the key, user names are free: \
+                                expected account = \"*\"";
+                    settings.fault("policy.senders", text);
+                }
+            }
         }
     }
 

@@ -23,6 +23,7 @@ pub mod content_id;
 pub mod date;
 pub mod email;
 pub mod encoded_words;
+pub mod exact_addresses;
 pub mod fields;
 pub mod header;
 pub mod json;

@@ -6,6 +6,7 @@ mod forward;
 pub mod limits;
 mod memory;
 mod policy;
+pub mod senders;
 mod verdict;
 
 use std::net::IpAddr;
@@ -19,11 +20,13 @@ use crate::auth::Identity;
 use crate::delivery::{self, Backend, Outcome, PartialFailure, Quote};
 use crate::message::received::Received;
 use crate::message::structure::StructureError;
+use crate::smtp::address::ReversePath;
 use crate::smtp::envelope::Envelope;
 use crate::submission::budget::{Budget, NoRoom, NoTextRoom, Room};
 use crate::submission::limits::Limits;
 use crate::submission::memory::{Ended, Memory};
 use crate::submission::policy::Policy;
+use crate::submission::senders::{SenderFault, SenderPlace, Senders};
 use crate::telemetry::metrics::Registry;
 use crate::telemetry::privacy::AddressHash;
 
@@ -56,6 +59,8 @@ pub struct Receipt {
 pub enum Refusal {
     /// Too many messages.
     RateLimited(Rate),
+    /// It names a sender that the account may not use, or may name one.
+    Sender(SenderFault),
     /// Too deep, too many parts, too long a header section.
     Structure(StructureError),
     /// Too many `Received` fields: it goes round in circles.
@@ -143,6 +148,7 @@ impl Unheard {
 pub struct Intake {
     backend: Backend,
     limits: limits::InForce,
+    senders: Senders,
     policy: Policy,
     budget: Arc<Budget>,
     deadline: Duration,
@@ -157,6 +163,7 @@ impl Intake {
     pub fn new(
         backend: Backend,
         limits: Limits,
+        senders: Senders,
         delivery: &delivery::Config,
         hostname: String,
         registry: &Registry,
@@ -167,6 +174,7 @@ impl Intake {
             budget: Budget::new(octets, limits.message_size.octets(), registry),
             backend,
             limits: limits::InForce::new(limits),
+            senders,
             deadline: delivery.deadline.duration(),
             partial_failure: delivery.partial_failure,
             memory: Memory::new(delivery.remember.duration()),
@@ -179,8 +187,17 @@ impl Intake {
     /// May a transaction start? Each yes counts as a message.
     ///
     /// # Errors
-    /// [`Refusal::RateLimited`].
-    pub fn begin(&self, client: IpAddr, identity: &Identity) -> Result<(), Refusal> {
+    /// [`Refusal::Sender`] and [`Refusal::RateLimited`].
+    pub fn begin(
+        &self,
+        client: IpAddr,
+        identity: &Identity,
+        path: &ReversePath,
+    ) -> Result<(), Refusal> {
+        if let Some(list) = self.senders.of(identity) {
+            list.reverse_path(path)
+                .map_err(|fault| self.sender_refused(fault))?;
+        }
         self.policy.begin(&self.limits.now(), client, identity)
     }
 
@@ -201,6 +218,12 @@ impl Intake {
         self.limits.replace(limits);
     }
 
+    fn sender_refused(&self, fault: SenderFault) -> Refusal {
+        let place = fault.place().name();
+        self.metrics.senders.with_label_values(&[place]).inc();
+        Refusal::Sender(fault)
+    }
+
     /// Room for the content of a message that announces so many octets; 0 where it announces none.
     ///
     /// # Errors
@@ -215,6 +238,7 @@ struct Metrics {
     forwarded: IntCounter,
     recipients: IntCounterVec,
     remembered: IntCounter,
+    senders: IntCounterVec,
 }
 
 impl Metrics {
@@ -233,6 +257,12 @@ impl Metrics {
             remembered: registry.counter(
                 "smtp_recipients_remembered_total",
                 "Recipients of a message sent again that got nothing a second time",
+            ),
+            senders: registry.counter_by(
+                "smtp_senders_refused_total",
+                "Senders that an account may not use, by where they were named",
+                "place",
+                &SenderPlace::ALL.map(SenderPlace::name),
             ),
         }
     }

@@ -9,6 +9,8 @@ mod t04_starttls_injection;
 mod t05_auth_state;
 mod t06_auth_parsing;
 mod t07_injection;
+mod t08_address_differentials;
+mod t09_sender_spoofing;
 mod t10_bdat;
 mod t12_mime_bombs;
 mod t14_proxy_header;

@@ -19,12 +19,13 @@ const ORDER: [&[&str]; 13] = [
     &["app"],
     &["cli"],
 ];
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "secret",
     "units",
     "bounded",
     "smtp",
     "message",
+    "submission/senders",
     "submission/verdict",
     "delivery/breaker",
     "delivery/retry",
@@ -41,7 +42,8 @@ const IMPURE: [&str; 8] = [
     "tracing",
 ];
 /// Each of these crates has one home.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
+    ("idna", &["submission/senders"]),
     ("mail_parser", &["message"]),
     ("reqwest", &["http_client", "auth/key_api", "delivery/http"]),
     (

@@ -42,6 +42,12 @@ impl Intake {
         let content = Content::new(submission.content);
         let structure =
             Structure::read(&content, &limits.structure()).map_err(Refusal::Structure)?;
+        if let (Some(list), Some(header)) =
+            (self.senders.of(&submission.identity), structure.header())
+        {
+            list.header(content.octets(), header)
+                .map_err(|fault| self.sender_refused(fault))?;
+        }
         let cost = mime::cost(&content, &structure);
         submission.room.make_for_text(cost).await?;
         let email = mime::read(&content, &structure);
@@ -266,9 +272,10 @@ impl Line {
 
 impl Refusal {
     /// The cause in a word or two, for the log: nothing that came from outside.
-    fn cause(&self) -> String {
+    pub fn cause(&self) -> String {
         match self {
             Self::RateLimited(rate) => format!("limits.{}", rate.name()),
+            Self::Sender(fault) => format!("policy.senders: {}", fault.place().name()),
             Self::Structure(_) => "structure".to_owned(),
             Self::Loop => "loop".to_owned(),
             Self::Deferred { cause, .. } => format!("{cause:?}"),

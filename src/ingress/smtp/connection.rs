@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::auth::api_key::ApiKey;
 use crate::auth::throttle::Verdict;
@@ -26,6 +26,7 @@ use crate::ingress::smtp::{
 use crate::message::date::Date;
 use crate::message::received::Received;
 use crate::shutdown::Tasks;
+use crate::smtp::address::ReversePath;
 use crate::smtp::envelope::Envelope;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::sasl::Credentials;
@@ -280,7 +281,7 @@ impl Connection {
     ) -> (Reply, Then) {
         let reply = match question {
             Question::Authenticate(credentials) => self.authenticate(credentials).await,
-            Question::Mail(_, parameters) => self.begin(parameters.size).await,
+            Question::Mail(path, parameters) => self.begin(&path, parameters.size).await,
             Question::Rcpt(_) => reply::RECIPIENT_OK.clone(),
             Question::Data => self.data().await,
             Question::Message(envelope, content) => {
@@ -325,11 +326,19 @@ impl Connection {
         );
     }
 
-    async fn begin(&mut self, announced: Option<u64>) -> Reply {
+    async fn begin(&mut self, path: &ReversePath, announced: Option<u64>) -> Reply {
         let Some(identity) = self.identity() else {
             return self.without_identity();
         };
-        if let Err(refusal) = self.service.intake.begin(self.client, identity) {
+        if let Err(refusal) = self.service.intake.begin(self.client, identity, path) {
+            if let Refusal::Sender(_) = refusal {
+                warn!(
+                    "session.id" = self.session_id,
+                    "client.addr" = %self.client,
+                    "refusal.cause" = refusal.cause(),
+                    "transaction not begun"
+                );
+            }
             return self.refused(&refusal);
         }
         self.room = None;

@@ -73,7 +73,10 @@ impl LimitsHit {
             Refusal::TooMuchText => "memory",
             // The budget counts these itself, also those that are refused while mail data comes.
             Refusal::NoRoom => return,
-            Refusal::Deferred { .. } | Refusal::Failed { .. } | Refusal::PartlyFailed { .. } => {
+            Refusal::Sender(_)
+            | Refusal::Deferred { .. }
+            | Refusal::Failed { .. }
+            | Refusal::PartlyFailed { .. } => {
                 return;
             }
         };

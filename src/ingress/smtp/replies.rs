@@ -3,6 +3,7 @@
 
 use crate::auth::Denied;
 use crate::smtp::reply::{self, Reply};
+use crate::submission::senders::{SenderFault, SenderPlace};
 use crate::submission::{Deferral, Failure, Receipt, Refusal};
 
 /// Go on: the mail data may come. 354 has no enhanced status (RFC 2034 §4).
@@ -45,6 +46,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
             "Too many messages (limits.{}), try again in a minute",
             rate.name()
         )),
+        Refusal::Sender(fault) => sender(*fault),
         Refusal::Structure(error) => STRUCTURE.quoting(&format!("Message structure: {error}")),
         Refusal::Loop => LOOP.clone(),
         Refusal::FanOut => reply::FAN_OUT.clone(),
@@ -62,6 +64,26 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
             failed(*cause),
             reason.as_ref().map(|reason| reason.as_str()),
         ),
+    }
+}
+
+fn sender(fault: SenderFault) -> Reply {
+    let place = match fault.place() {
+        SenderPlace::ReversePath => "MAIL FROM",
+        SenderPlace::From => "From",
+        SenderPlace::Sender => "Sender",
+        SenderPlace::ResentFrom => "Resent-From",
+        SenderPlace::ResentSender => "Resent-Sender",
+        SenderPlace::SenderId => "X-Sender-Id",
+        SenderPlace::Header => "The header section",
+    };
+    match fault {
+        SenderFault::NotAllowed(_) => SENDER_NOT_ALLOWED.quoting(&format!(
+            "{place} names a sender that this account may not use (policy.senders)"
+        )),
+        SenderFault::Unclear(_) => SENDER_UNCLEAR.quoting(&format!(
+            "{place} can be read in more than one way (policy.senders)"
+        )),
     }
 }
 
@@ -119,6 +141,8 @@ static UNAVAILABLE_LOGIN: Reply = Reply::new(
 );
 static THROTTLED_LOGIN: Reply = Reply::new(421, 7, 0, "Too many failed logins, try again later");
 static RATE_LIMITED: Reply = Reply::new(451, 7, 1, "");
+static SENDER_NOT_ALLOWED: Reply = Reply::new(550, 7, 1, "");
+static SENDER_UNCLEAR: Reply = Reply::new(554, 6, 0, "");
 static STRUCTURE: Reply = Reply::new(554, 6, 0, "");
 static TOO_MUCH_TEXT: Reply = Reply::new(
     552,

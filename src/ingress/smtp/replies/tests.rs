@@ -208,6 +208,16 @@ fn decisions() -> Vec<Row> {
             refused(&Refusal::RateLimited(Rate::PerIp)),
         ),
         (
+            "Sender that the account may not use",
+            "550 5.7.1",
+            refused(&Refusal::Sender(SenderFault::NotAllowed(SenderPlace::From))),
+        ),
+        (
+            "Sender that cannot be told for sure, where the account has a list",
+            "554 5.6.0",
+            refused(&Refusal::Sender(SenderFault::Unclear(SenderPlace::From))),
+        ),
+        (
             "MIME too deep, too many parts, header too long",
             "554 5.6.0",
             refused(&Refusal::Structure(StructureError::TooDeep { limit: 10 })),
