@@ -12,14 +12,16 @@ mod verdict;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::time::Duration;
 
 use crate::auth::Identity;
 use crate::delivery::{self, Backend, Outcome, PartialFailure, Quote};
+use crate::message::content::Content;
 use crate::message::received::Received;
-use crate::message::structure::StructureError;
+use crate::message::structure::{Structure, StructureError};
 use crate::smtp::address::ReversePath;
 use crate::smtp::envelope::Envelope;
 use crate::submission::budget::{Budget, NoRoom, NoTextRoom, Room};
@@ -148,7 +150,7 @@ impl Unheard {
 pub struct Intake {
     backend: Backend,
     limits: limits::InForce,
-    senders: Senders,
+    senders: ArcSwap<Senders>,
     policy: Policy,
     budget: Arc<Budget>,
     deadline: Duration,
@@ -174,7 +176,7 @@ impl Intake {
             budget: Budget::new(octets, limits.message_size.octets(), registry),
             backend,
             limits: limits::InForce::new(limits),
-            senders,
+            senders: ArcSwap::from_pointee(senders),
             deadline: delivery.deadline.duration(),
             partial_failure: delivery.partial_failure,
             memory: Memory::new(delivery.remember.duration()),
@@ -194,7 +196,7 @@ impl Intake {
         identity: &Identity,
         path: &ReversePath,
     ) -> Result<(), Refusal> {
-        if let Some(list) = self.senders.of(identity) {
+        if let Some(list) = self.senders.load().of(identity) {
             list.reverse_path(path)
                 .map_err(|fault| self.sender_refused(fault))?;
         }
@@ -213,9 +215,29 @@ impl Intake {
 
     /// Other limits from now on, save for the memory and the largest message, which the memory was
     /// divided by.
-    pub fn replace(&self, limits: Limits) {
+    pub fn replace_limits(&self, limits: Limits) {
         self.policy.replace(&limits);
         self.limits.replace(limits);
+    }
+
+    /// Other senders from now on.
+    pub fn replace_senders(&self, senders: Senders) {
+        self.senders.store(Arc::new(senders));
+    }
+
+    /// Judges the senders that a message names.
+    fn judge_header(
+        &self,
+        identity: &Identity,
+        content: &Content,
+        structure: &Structure,
+    ) -> Result<(), Refusal> {
+        let senders = self.senders.load();
+        let (Some(list), Some(header)) = (senders.of(identity), structure.header()) else {
+            return Ok(());
+        };
+        list.header(content.octets(), header)
+            .map_err(|fault| self.sender_refused(fault))
     }
 
     fn sender_refused(&self, fault: SenderFault) -> Refusal {

@@ -153,6 +153,22 @@ fn new_limits_and_accounts_hold_for_what_begins_and_old_sessions_go_on() {
 }
 
 #[test]
+fn other_senders_hold_from_the_next_message_on() {
+    let mut gateway = Reloading::start();
+    let mut client = gateway.logged_in();
+    assert!(client.submit(&TO, "\r\nx\r\n").starts_with("250"));
+    for (domain, reply) in [("other.example", "550 5.7.1"), ("example.com", "250")] {
+        gateway.swap(&format!(
+            "[[policy.senders]]\naccount = \"ann\"\ndomains = [\"{domain}\"]\n"
+        ));
+        gateway.process.wait_for("settings loaded");
+        client.ask("MAIL FROM:<app@example.com>", reply);
+        client.ask("RSET", "250");
+    }
+    assert_eq!(gateway.metric("smtp_settings_waiting_for_restart"), 0.0);
+}
+
+#[test]
 fn what_only_a_restart_can_change_is_named_and_what_is_wrong_changes_nothing() {
     let mut gateway = Reloading::start();
     gateway.swap("[limits]\nmessage_size = 1000\n[delivery]\ndeadline = \"7s\"\n");

@@ -19,6 +19,7 @@ use crate::config::sources::Sources;
 use crate::config::{Config, Loaded};
 use crate::ingress::smtp::Service;
 use crate::submission::limits::Limits;
+use crate::submission::senders::Senders;
 use crate::telemetry::logging::Level;
 use crate::telemetry::metrics::Registry;
 
@@ -111,8 +112,11 @@ impl Reload {
         let hostname = service.settings.load().hostname.clone();
         let settings = session_settings(&config, hostname, service.intake.copies(2));
         service.settings.store(Arc::new(settings));
-        service.intake.replace(config.limits);
-        // These two were checked with all the others.
+        service.intake.replace_limits(config.limits);
+        // These three were checked with all the others. An account that is new finds its senders.
+        if let Ok(senders) = Senders::new(&config.policy) {
+            service.intake.replace_senders(senders);
+        }
         let _ = service.authenticator.replace_accounts(&config.auth);
         let _ = self.level.set(&config.log.level);
         self.metrics.reloads.with_label_values(&[LOADED]).inc();
@@ -135,6 +139,7 @@ impl Reload {
         self.config.auth.accounts = read.auth.accounts;
         self.config.auth.trusted_networks = read.auth.trusted_networks;
         self.config.log.level = read.log.level;
+        self.config.policy = read.policy;
         self.config.smtp.lone_newlines = read.smtp.lone_newlines;
     }
 }
@@ -167,10 +172,11 @@ fn is_live(key: &str) -> bool {
 }
 
 /// What changes while the process runs, besides the limits.
-const LIVE: [&str; 4] = [
+const LIVE: [&str; 5] = [
     "auth.accounts",
     "auth.trusted_networks",
     "log.level",
+    "policy.senders",
     "smtp.lone_newlines",
 ];
 /// The memory is divided by these at the start, and guesses are counted up to the last.

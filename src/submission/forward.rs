@@ -42,12 +42,7 @@ impl Intake {
         let content = Content::new(submission.content);
         let structure =
             Structure::read(&content, &limits.structure()).map_err(Refusal::Structure)?;
-        if let (Some(list), Some(header)) =
-            (self.senders.of(&submission.identity), structure.header())
-        {
-            list.header(content.octets(), header)
-                .map_err(|fault| self.sender_refused(fault))?;
-        }
+        self.judge_header(&submission.identity, &content, &structure)?;
         let cost = mime::cost(&content, &structure);
         submission.room.make_for_text(cost).await?;
         let email = mime::read(&content, &structure);
