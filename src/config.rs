@@ -11,6 +11,7 @@ mod file;
 mod given;
 mod inline;
 mod key_path;
+mod live;
 mod node;
 pub mod origin;
 mod report;

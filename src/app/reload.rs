@@ -4,7 +4,6 @@
 //! in a row see it, since a file may be half written. What can change does, for what begins from then
 //! on; what cannot is named in the log, and waits for a restart. Settings with a fault change nothing.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use prometheus::{IntCounterVec, IntGauge};
@@ -14,7 +13,6 @@ use tracing::{info, warn};
 
 use crate::app::session_settings;
 use crate::config::fault::Faults;
-use crate::config::origin::Origins;
 use crate::config::sources::Sources;
 use crate::config::{Config, Loaded};
 use crate::ingress::smtp::Service;
@@ -102,13 +100,19 @@ impl Reload {
         );
     }
 
-    fn put_in_force(&mut self, mut config: Config, service: &Service) {
-        let waiting = waiting(&self.config, &config);
-        let read = config.clone();
+    fn put_in_force(&mut self, new: Config, service: &Service) {
+        let (config, waiting) = self.config.with_live_of(new);
+        self.config = config.clone();
         // The memory was divided by these at the start.
         let bounds = service.intake.limits().now();
-        config.limits.memory = bounds.memory;
-        config.limits.message_size = bounds.message_size;
+        let config = Config {
+            limits: Limits {
+                memory: bounds.memory,
+                message_size: bounds.message_size,
+                ..config.limits
+            },
+            ..config
+        };
         let hostname = service.settings.load().hostname.clone();
         let settings = session_settings(&config, hostname, service.intake.copies(2));
         service.settings.store(Arc::new(settings));
@@ -129,62 +133,9 @@ impl Reload {
                 "settings loaded, but these need a restart"
             ),
         }
-        // What waits is told again with every change, until it is as it was.
-        self.config.limits = Limits {
-            memory: self.config.limits.memory,
-            message_size: self.config.limits.message_size,
-            auth_failures: self.config.limits.auth_failures,
-            ..read.limits
-        };
-        self.config.auth.accounts = read.auth.accounts;
-        self.config.auth.trusted_networks = read.auth.trusted_networks;
-        self.config.log.level = read.log.level;
-        self.config.policy = read.policy;
-        self.config.smtp.lone_newlines = read.smtp.lone_newlines;
     }
 }
 
-/// Settings that differ, and that only a restart puts in force.
-fn waiting(old: &Config, new: &Config) -> BTreeSet<String> {
-    let lines = |config: &Config| -> BTreeSet<String> {
-        let text = config.describe(&Origins::default());
-        text.lines().map(str::to_owned).collect()
-    };
-    let (old_lines, new_lines) = (lines(old), lines(new));
-    let differing = old_lines.symmetric_difference(&new_lines);
-    let keys = differing.filter_map(|line| Some(line.split_once(" = ")?.0));
-    let mut keys: BTreeSet<String> = keys
-        .filter(|key| !is_live(key))
-        .map(str::to_owned)
-        .collect();
-    // What is secret is the same in all descriptions.
-    if old.api.key != new.api.key {
-        keys.insert("api.key".to_owned());
-    }
-    if old.api.headers != new.api.headers {
-        keys.insert("api.headers".to_owned());
-    }
-    keys
-}
-
-fn is_live(key: &str) -> bool {
-    LIVE.contains(&key) || (key.starts_with("limits.") && !FIXED_LIMITS.contains(&key))
-}
-
-/// What changes while the process runs, besides the limits.
-const LIVE: [&str; 5] = [
-    "auth.accounts",
-    "auth.trusted_networks",
-    "log.level",
-    "policy.senders",
-    "smtp.lone_newlines",
-];
-/// The memory is divided by these at the start, and guesses are counted up to the last.
-const FIXED_LIMITS: [&str; 3] = [
-    "limits.memory",
-    "limits.message_size",
-    "limits.auth_failures",
-];
 const LOADED: &str = "loaded";
 const REFUSED: &str = "refused";
 
@@ -216,7 +167,6 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
 
     #[test]
     fn what_two_polls_see_is_new_once() {
@@ -227,34 +177,5 @@ mod tests {
         for (poll, is_new) in new.into_iter().enumerate() {
             assert_eq!(is_new, expected.contains(&poll), "{poll}");
         }
-    }
-
-    #[test]
-    fn only_what_needs_a_restart_waits_for_one() {
-        let old = Config::default();
-        let keys = |change: fn(&mut Config)| {
-            let mut new = old.clone();
-            change(&mut new);
-            waiting(&old, &new)
-                .into_iter()
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        assert_eq!(keys(|_| {}), "");
-        let live = keys(|config| {
-            config.limits.recipients = 7;
-            config.log.level = "DEBUG".to_owned();
-            config
-                .auth
-                .accounts
-                .push(crate::auth::static_keys::Account::default());
-        });
-        assert_eq!(live, "");
-        let fixed = keys(|config| {
-            config.limits.message_size.0 = 7;
-            config.smtp.hostname = "other.example".to_owned();
-            config.api.key = Some(Secret::new("k"));
-        });
-        assert_eq!(fixed, "api.key limits.message_size smtp.hostname");
     }
 }

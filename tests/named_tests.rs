@@ -1,8 +1,10 @@
-//! `docs/threat-model.md` names tests: each of them is there, and each attack has its row.
+//! `docs/threat-model.md` and `docs/contract.md` name tests: each of them is there, and each attack
+//! and each line of the contract has its own.
 
 use std::path::{Path, PathBuf};
 
-const PAGE: &str = include_str!("../docs/threat-model.md");
+const THREATS: &str = include_str!("../docs/threat-model.md");
+const CONTRACT: &str = include_str!("../docs/contract.md");
 
 /// Sources below a folder.
 fn sources(folder: &str) -> Vec<PathBuf> {
@@ -25,9 +27,9 @@ fn stem(path: &Path) -> &str {
     path.file_stem().unwrap().to_str().unwrap()
 }
 
-/// `file::test` in the page.
-fn named() -> Vec<(&'static str, &'static str)> {
-    let quoted = PAGE.split('`').skip(1).step_by(2);
+/// Each `file::test` in a text.
+fn named(text: &'static str) -> Vec<(&'static str, &'static str)> {
+    let quoted = text.split('`').skip(1).step_by(2);
     let mut named: Vec<_> = quoted.filter_map(|text| text.split_once("::")).collect();
     // The one that says what a name looks like.
     named.retain(|name| *name != ("file", "test"));
@@ -35,32 +37,44 @@ fn named() -> Vec<(&'static str, &'static str)> {
 }
 
 #[test]
-fn every_test_that_the_page_names_is_there() {
+fn every_test_that_a_page_names_is_there() {
     let files: Vec<_> = ["tests", "src"].into_iter().flat_map(sources).collect();
-    let named = named();
-    assert!(named.len() > 50, "the names were found");
-    for (file, test) in named {
-        let is_there = files.iter().filter(|path| stem(path) == file).any(|path| {
-            let text = std::fs::read_to_string(path).unwrap();
-            text.contains(&format!("fn {test}("))
-        });
-        assert!(is_there, "there is no test {file}::{test}");
+    for page in [THREATS, CONTRACT] {
+        let named = named(page);
+        assert!(named.len() > 40, "the names were found");
+        for (file, test) in named {
+            let is_there = files.iter().filter(|path| stem(path) == file).any(|path| {
+                let text = std::fs::read_to_string(path).unwrap();
+                text.contains(&format!("fn {test}("))
+            });
+            assert!(is_there, "there is no test {file}::{test}");
+        }
     }
 }
 
 #[test]
 fn every_attack_has_its_row() {
-    let rows = PAGE.lines().filter_map(|line| {
+    let rows = THREATS.lines().filter_map(|line| {
         let number = line.strip_prefix("| T")?.split(' ').next()?;
         number.parse().ok()
     });
     let rows: Vec<u32> = rows.collect();
     assert_eq!(rows, (1..=30).collect::<Vec<_>>());
-    let named = named();
+    let named = named(THREATS);
     for path in sources("tests/attacks") {
         let file = stem(&path);
         let is_an_attack = file.starts_with('t') && file.as_bytes()[1].is_ascii_digit();
         let is_named = named.iter().any(|(named, _)| *named == file);
         assert!(is_named || !is_an_attack, "the page does not name {file}");
+    }
+}
+
+#[test]
+fn every_line_of_the_contract_has_its_test() {
+    let table = |line: &&str| line.starts_with("| ") && !line.starts_with("| Cause ");
+    let rows: Vec<_> = CONTRACT.lines().filter(table).collect();
+    assert!(rows.len() > 30, "the rows were found");
+    for row in rows {
+        assert!(!named(row).is_empty(), "no test for {row}");
     }
 }
