@@ -36,6 +36,25 @@ fn each_wrong_setting_is_one_clear_line() {
             &["SMTP_PORT", "enableServiceLinks"],
         ),
         (
+            "GATEWAY__LIMITS__AUTH_FAILURES",
+            "101",
+            &["GATEWAY__LIMITS__AUTH_FAILURES", "at most 100"],
+        ),
+        (
+            "GATEWAY__POLICY__SENDERS",
+            r#"[{account = "ann", domains = ["app@example.com"]}]"#,
+            &[
+                "GATEWAY__POLICY__SENDERS",
+                "app@example.com",
+                "neither a domain",
+            ],
+        ),
+        (
+            "GATEWAY__POLICY__SENDERS",
+            r#"[{account = "ann", domain = "example.com"}]"#,
+            &["GATEWAY__POLICY__SENDERS", "domain"],
+        ),
+        (
             "GATEWAY__SMTP__PROT",
             "587",
             &["GATEWAY__SMTP__PROT", "GATEWAY__SMTP__PORT"],
@@ -159,6 +178,16 @@ fn each_wrong_setting_of_the_key_look_up_is_one_clear_line() {
                 ("CAKEMAIL_API_URL", "api"),
             ],
             &["CAKEMAIL_API_URL", "https://"],
+        ),
+        (
+            &[
+                ("GATEWAY__AUTH__SOURCE", "passthrough"),
+                (
+                    "GATEWAY__POLICY__SENDERS",
+                    r#"[{account = "ann", domains = ["example.com"]}]"#,
+                ),
+            ],
+            &["GATEWAY__POLICY__SENDERS", "user names are free"],
         ),
     ] {
         let mut command = serve(&scene.folder);

@@ -282,6 +282,35 @@ mod tests {
         assert_eq!(domains(b"ann@a\xff.b"), None);
     }
 
+    #[test]
+    fn a_field_made_to_be_slow_is_not() {
+        for piece in [
+            "(",
+            "\"",
+            "[",
+            "((a)",
+            "<",
+            "<@",
+            "=?",
+            "=?a?q?",
+            "a@",
+            ",",
+            "\\\"",
+            " .",
+            "a ",
+            ":",
+            "a@b.c,",
+            "a <b@c.d>,",
+            "=?utf-8?q?a?= ",
+            "a:;,",
+            " ",
+        ] {
+            let value = piece.repeat(300_000_usize.div_euclid(piece.len()));
+            let _ = read(&value);
+            let _ = read(&format!("{value}<a@b.c>"));
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_found_is_what_the_other_reader_finds(
