@@ -4,6 +4,8 @@
 //! is repeated behind the caller's back. Keys travel in clear to this machine only, unless a setting
 //! says otherwise.
 
+pub mod object;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;

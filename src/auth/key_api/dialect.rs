@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::auth::Denied;
 use crate::http_client;
+use crate::http_client::object::Object;
 use crate::secret::Secret;
 use crate::smtp::sasl::Credentials;
 
@@ -96,7 +97,7 @@ impl Dialect {
     ///
     /// # Errors
     /// [`Denied`]
-    pub(super) fn granted(self, status: u16, body: &[u8]) -> Result<Granted, Denied> {
+    pub fn granted(self, status: u16, body: &[u8]) -> Result<Granted, Denied> {
         if let (Self::Token, 200 | 401) = (self, status)
             && is_challenge(body)
         {
@@ -129,7 +130,7 @@ impl Dialect {
     ///
     /// # Errors
     /// [`Denied`]
-    pub(super) fn refreshed(self, status: u16, body: &[u8]) -> Result<Granted, Denied> {
+    pub fn refreshed(self, status: u16, body: &[u8]) -> Result<Granted, Denied> {
         match status {
             400 | 401 | 403 | 422 if is_error(body) => Err(Denied::Credentials),
             _ => self.granted(status, body),
@@ -149,7 +150,7 @@ pub(super) fn refresh(refresh_token: &Secret) -> Body {
 ///
 /// # Errors
 /// [`Denied`]
-pub(super) fn checked(status: u16, body: &[u8]) -> Result<(), Denied> {
+pub fn checked(status: u16, body: &[u8]) -> Result<(), Denied> {
     match status {
         200 if read::<Value>(body).is_some_and(|body| body.is_object()) => Ok(()),
         // A genuine key that may do other things than this.
@@ -189,11 +190,12 @@ struct Asked {
 #[derive(Deserialize)]
 struct AskedInDetail {
     #[serde(rename = "detail")]
-    _detail: Asked,
+    _detail: Object<Asked>,
 }
 
 fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Option<T> {
-    serde_json::from_slice(body).ok()
+    let read = serde_json::from_slice(body);
+    read.map(|Object(read)| read).ok()
 }
 
 /// `None` for a key that no request could carry.
@@ -349,6 +351,9 @@ mod tests {
             r#"{"access_token":"a","token_type":"bearer"}"#,
             r#"{"access_token":"a","token_type":"bearer","expires_in":-1}"#,
             r#"{"api_key":"k"}"#,
+            r#"["a","bearer",600,"r"]"#,
+            r#"["c"]"#,
+            r#"{"detail":["c"]}"#,
         ] {
             assert_eq!(granted(body), Err(Denied::Unavailable), "{body}");
         }
@@ -361,7 +366,13 @@ mod tests {
         assert_eq!(found.expires_in, Some(Duration::from_secs(900)));
         let found = granted(r#"{"api_key":"k","account_id":"a"}"#).unwrap();
         assert_eq!((found.key, found.expires_in), (Secret::new("k"), None));
-        for body in ["", "{}", r#"{"api_key":""}"#, r#"{"challenge":"c"}"#] {
+        for body in [
+            "",
+            "{}",
+            r#"{"api_key":""}"#,
+            r#"{"challenge":"c"}"#,
+            r#"["k",900]"#,
+        ] {
             assert_eq!(granted(body), Err(Denied::Unavailable), "{body}");
         }
     }

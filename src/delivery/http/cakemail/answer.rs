@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use crate::delivery::http::provider::{Answer, Response, Sender, SenderPage};
 use crate::delivery::{Deferral, Failure, Quote};
+use crate::http_client::object::Object;
 
 /// To `POST /v2/emails`. 201 alone says little: `data.status` says what became of the message.
 pub(super) fn to_email(response: &Response) -> Answer {
     match (response.status, serde_json::from_slice(&response.body)) {
-        (201, Ok(submitted)) => submission(&submitted),
+        (201, Ok(Object(submitted))) => submission(&submitted),
         (200..=299, _) => Answer::Unknown,
         _ => error(response),
     }
@@ -29,9 +30,10 @@ pub(super) fn to_senders(response: &Response) -> Result<SenderPage, Answer> {
             _ => error(response),
         });
     }
-    let page: Page = serde_json::from_slice(&response.body)
+    let Object::<Page>(page) = serde_json::from_slice(&response.body)
         .map_err(|_| Answer::deferred(Deferral::NotUnderstood))?;
-    let Pagination { per_page, has_more } = page.pagination.unwrap_or_default();
+    let pagination = page.pagination.map(|Object(pagination)| pagination);
+    let Pagination { per_page, has_more } = pagination.unwrap_or_default();
     let is_full = page.data.len() >= per_page.unwrap_or(SENDERS_PER_PAGE);
     Ok(SenderPage {
         senders: page.data.into_iter().filter_map(sender).collect(),
@@ -89,20 +91,22 @@ fn error(response: &Response) -> Answer {
 }
 
 fn submission(submitted: &Submitted) -> Answer {
-    match submitted {
+    let Submitted {
+        submitted,
+        data: Object(data),
+    } = submitted;
+    match data.status.as_str() {
         // It has an id and was not sent. Nobody says that it will not be: that is for the client to
         // find out, later.
-        Submitted { data, .. } if data.status == "error" => Answer::Deferred {
+        "error" => Answer::Deferred {
             cause: Deferral::NotUnderstood,
             reason: Some(Quote::new("status error")),
         },
-        Submitted { submitted, data } if data.status == "rejected" || !submitted => {
-            Answer::refused(Failure::Rejected, None)
-        }
-        Submitted { data, .. } if data.status == "queued" && !data.id.is_empty() => Answer::Taken {
+        status if status == "rejected" || !submitted => Answer::refused(Failure::Rejected, None),
+        "queued" if !data.id.is_empty() => Answer::Taken {
             id: Quote::new(&data.id),
         },
-        Submitted { .. } => Answer::Unknown,
+        _ => Answer::Unknown,
     }
 }
 
@@ -110,7 +114,7 @@ fn submission(submitted: &Submitted) -> Answer {
 struct Submitted {
     #[serde(default = "yes")]
     submitted: bool,
-    data: Submission,
+    data: Object<Submission>,
 }
 
 #[derive(Deserialize)]
@@ -169,7 +173,7 @@ fn place(entry: &Value) -> Vec<&str> {
 #[derive(Deserialize)]
 struct Page {
     data: Vec<Value>,
-    pagination: Option<Pagination>,
+    pagination: Option<Object<Pagination>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -189,7 +193,7 @@ struct Listed {
 
 /// Nothing for an entry that is none: it must not hide the others.
 fn sender(entry: Value) -> Option<Sender> {
-    let listed: Listed = serde_json::from_value(entry).ok()?;
+    let Object::<Listed>(listed) = serde_json::from_value(entry).ok()?;
     let id = match listed.id {
         Value::String(id) if !id.is_empty() => id,
         Value::Number(id) => id.to_string(),
@@ -248,6 +252,8 @@ mod tests {
             r#"{"data":{"id":"1","status":"accepted"}}"#,
             r#"{"submitted":"no","data":{"id":"1","status":"queued"}}"#,
             r#"{"data":{"id":"1","status":"que"#,
+            r#"[true,{"id":"1","status":"queued"}]"#,
+            r#"{"data":["1","queued"]}"#,
         ] {
             assert_eq!(email(201, body), Answer::Unknown, "{body}");
         }
@@ -425,7 +431,13 @@ mod tests {
     #[test]
     fn what_is_no_list_is_no_reason_to_bounce() {
         let not_understood = Answer::deferred(Deferral::NotUnderstood);
-        for (status, body) in [(200, ""), (200, "{}"), (201, r#"{"data":[]}"#), (404, "")] {
+        for (status, body) in [
+            (200, ""),
+            (200, "{}"),
+            (200, "[[],null]"),
+            (201, r#"{"data":[]}"#),
+            (404, ""),
+        ] {
             assert_eq!(
                 senders(status, body),
                 Err(not_understood.clone()),
