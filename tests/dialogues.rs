@@ -76,7 +76,7 @@ pub(crate) fn faults<P: Peer>(mut connect: impl FnMut(&Setup) -> io::Result<P>) 
 }
 
 /// All transcripts with their file names, in the order of these.
-fn read_all() -> Result<Vec<(String, Transcript)>, String> {
+pub(crate) fn read_all() -> Result<Vec<(String, Transcript)>, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues");
     let told = |error: io::Error| format!("{}: {error}", folder.display());
     let mut transcripts = Vec::new();
@@ -157,6 +157,15 @@ impl Transcript {
             (_, act) => self.acts.push((number, act)),
         }
         Ok(())
+    }
+
+    /// All octets of the client.
+    pub(crate) fn said(&self) -> Vec<u8> {
+        let said = self.acts.iter().map(|(_, act)| match act {
+            Act::Send(octets) => octets.as_slice(),
+            _ => &[],
+        });
+        said.collect::<Vec<_>>().concat()
     }
 
     /// Plays the client's part. A fault begins with the number of its line.

@@ -23,6 +23,7 @@ mod message_corpus;
 mod named_tests;
 mod outcomes;
 mod process;
+mod regressions;
 mod reload;
 mod resends;
 mod retries;

@@ -208,7 +208,7 @@ fn arrival() -> Date {
     Date::from_unix(1_704_092_401)
 }
 
-fn messages() -> Vec<PathBuf> {
+pub(crate) fn messages() -> Vec<PathBuf> {
     let mut files = Vec::new();
     for kind in ["rfc", "legacy", "malformed", "clients"] {
         let folder = root().join("tests/messages").join(kind);
