@@ -22,7 +22,7 @@ pub(crate) enum Play {
     Held(Arc<Semaphore>),
     /// The same, and then close the connection, which the answer does not announce.
     TakeAndClose,
-    /// The same, with the answer octet by octet and this long between them.
+    /// The same, with the body of the answer octet by octet and this long between them.
     Drip(Duration),
     /// Answer with this status, these header lines (each with CRLF), and this body.
     Answer(u16, &'static str, String),
@@ -310,7 +310,10 @@ async fn drip(stream: &mut tokio::net::TcpStream, play: Play, pause: Duration) -
     let Play::Answer(status, fields, body) = play else {
         return None;
     };
-    for octet in answer(status, fields, &body).bytes() {
+    let answer = answer(status, fields, &body);
+    let (head, body) = answer.split_at(answer.len() - body.len());
+    stream.write_all(head.as_bytes()).await.ok()?;
+    for octet in body.bytes() {
         stream.write_all(&[octet]).await.ok()?;
         tokio::time::sleep(pause).await;
     }
