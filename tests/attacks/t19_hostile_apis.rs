@@ -124,8 +124,9 @@ fn an_answer_of_the_email_api_that_breaks_off_at_any_octet_is_no_acceptance() {
             assert!(reply.starts_with("451"), "{reply}");
         }
     }
-    for reply in replies(whole) {
-        assert_eq!(reply, "250 2.0.0 Ok: queued as api-1\r\n");
+    // The double closes behind its answer, so each has a gateway without a connection to use again.
+    for play in whole {
+        assert_eq!(replies(vec![play]), ["250 2.0.0 Ok: queued as api-1\r\n"]);
     }
 }
 
@@ -164,8 +165,9 @@ fn an_answer_of_the_authentication_api_that_breaks_off_at_any_octet_lets_nobody_
     for reply in logins(cut) {
         assert!(reply.starts_with("454 4.7.0"), "{reply}");
     }
-    for reply in logins(whole) {
-        assert!(reply.starts_with("235"), "{reply}");
+    for play in whole {
+        let replies = logins(vec![play]);
+        assert!(replies[0].starts_with("235"), "{replies:?}");
     }
 }
 
