@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::telemetry::metrics::Registry;
 use crate::units::ByteSize;
@@ -94,8 +94,10 @@ impl Budget {
             last_lane: None,
             text: None,
             octets: 0,
+            since: Instant::now(),
         };
         room.make(announced).await?;
+        room.since = Instant::now();
         Ok(room)
     }
 
@@ -141,9 +143,28 @@ pub struct Room {
     text: Option<OwnedSemaphorePermit>,
     /// What may be kept without asking again.
     octets: u64,
+    since: Instant,
 }
 
 impl Room {
+    /// When room that was announced is for others again, if mail data has not begun to come by then:
+    /// a client that says MAIL and then nothing must not keep memory from all.
+    pub fn lapses(&self) -> Option<Instant> {
+        (self.octets > 0).then(|| self.since + UNUSED)
+    }
+
+    /// Makes it free for others. What is needed after all has to be asked for again.
+    pub fn give_back(&mut self) {
+        let lane = match self.last_lane.take() {
+            Some(_) => self.budget.last_lane_blocks,
+            None => 0,
+        };
+        let content = self.content.take().map_or(0, |permit| permit.num_permits());
+        let blocks = u64::from(lane).saturating_add(content as u64);
+        self.budget.reserved.sub(gauge(blocks * BLOCK));
+        self.octets = 0;
+    }
+
     /// Makes sure that so many octets of content may be kept. Read nothing while this waits.
     ///
     /// # Errors
@@ -197,16 +218,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let lane = match self.last_lane {
-            Some(_) => self.budget.last_lane_blocks,
-            None => 0,
-        };
-        let content = self
-            .content
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        let blocks = u64::from(lane).saturating_add(content as u64);
-        self.budget.reserved.sub(gauge(blocks * BLOCK));
+        self.give_back();
     }
 }
 
@@ -214,6 +226,8 @@ impl Drop for Room {
 const BLOCK: u64 = 1024;
 /// Who waits for longer is told to come back.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Time enough for all recipients.
+const UNUSED: Duration = Duration::from_secs(10);
 
 /// As many blocks as hold these octets; more than 4 TiB is as good as no bound.
 fn blocks(octets: u64) -> u32 {
@@ -231,7 +245,6 @@ fn gauge(octets: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::Instant;
 
     const MIB: u64 = 1 << 20;
 

@@ -211,13 +211,20 @@ impl Connection {
         };
         let began = Instant::now();
         let due = self.patience.due(wait, began);
+        let lapse = match wait {
+            Wait::Transaction => self.room.as_ref().and_then(Room::lapses),
+            Wait::Command | Wait::Chunk | Wait::MailData => None,
+        };
         let in_time = async {
             // Who always has more to say is late at some time all the same.
             if due.at <= began {
                 return Err(Interruption::Late(due.late));
             }
-            let read = timeout_at(due.at, stream.read(buffer)).await;
-            read.map_err(|_| Interruption::Late(due.late))
+            let (at, late) = match lapse {
+                Some(lapse) if lapse < due.at => (lapse, Interruption::Lapse),
+                _ => (due.at, Interruption::Late(due.late)),
+            };
+            timeout_at(at, stream.read(buffer)).await.map_err(|_| late)
         };
         let read = tokio::select! {
             biased;
@@ -227,6 +234,7 @@ impl Connection {
         match read {
             Err(Interruption::Drain) => self.session.draining(),
             Err(Interruption::LastCall) => self.session.last_call(),
+            Err(Interruption::Lapse) => self.give_room_back(),
             Err(Interruption::Late(Late::TimedOut)) => self.session.timed_out(),
             Err(Interruption::Late(Late::Expired)) => self.session.expired(),
             Ok(read) => {
@@ -251,6 +259,12 @@ impl Connection {
                 self.room = None;
             }
             Wait::MailData | Wait::Transaction | Wait::Chunk => {}
+        }
+    }
+
+    fn give_room_back(&mut self) {
+        if let Some(room) = &mut self.room {
+            room.give_back();
         }
     }
 
@@ -503,6 +517,8 @@ enum Interruption {
     Drain,
     LastCall,
     Late(Late),
+    /// Memory that was announced has not been used.
+    Lapse,
 }
 
 /// Reads of what a client said while its message was on its way.
