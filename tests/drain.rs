@@ -185,9 +185,8 @@ fn in_the_proxy_header_the_client_is_told_so_where_there_is_no_tls_yet() {
     drain.ends_with(&[]);
 }
 
-#[test]
-fn a_message_that_has_begun_may_come_to_its_end() {
-    let mut drain = Drain::new();
+/// Clients behind 354, in mail data, in a chunk, and between two chunks.
+fn in_messages(drain: &Drain) -> [SmtpClient; 4] {
     let mut asked = drain.addressed();
     asked.ask("DATA", "354");
     let mut half = drain.addressed();
@@ -198,6 +197,13 @@ fn a_message_that_has_begun_may_come_to_its_end() {
     let mut chunks = drain.addressed();
     chunks.send("BDAT 17\r\nSubject: chunks\r\n");
     chunks.expect("250 2.0.0 17 octets received");
+    [asked, half, chunk, chunks]
+}
+
+#[test]
+fn a_message_that_has_begun_may_come_to_its_end() {
+    let mut drain = Drain::new();
+    let [mut asked, mut half, mut chunk, mut chunks] = in_messages(&drain);
     drain.begin();
     asked.send(format!("{}.\r\n", message("asked")));
     half.send("\r\nx\r\n.\r\n");
@@ -220,16 +226,7 @@ fn a_message_that_has_begun_may_come_to_its_end() {
 #[test]
 fn a_message_that_never_comes_whole_gets_no_reply_and_reaches_nobody() {
     let mut drain = Drain::short();
-    let mut asked = drain.addressed();
-    asked.ask("DATA", "354");
-    let mut half = drain.addressed();
-    half.ask("DATA", "354");
-    half.send("Subject: half\r\n");
-    let mut chunk = drain.addressed();
-    chunk.send("BDAT 16\r\nSubject: ");
-    let mut chunks = drain.addressed();
-    chunks.send("BDAT 17\r\nSubject: chunks\r\n");
-    chunks.expect("250 2.0.0 17 octets received");
+    let [mut asked, mut half, mut chunk, mut chunks] = in_messages(&drain);
     drain.begin();
     asked.expect_end();
     half.expect_end();
