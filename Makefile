@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 # Tests that need more than Rust, or much time: each has a target of its own.
-BY_NAME := interop clients faults slow_clients memory tls_scan throughput
-.PHONY: help run test interop clients faults slow memory tls-scan bench fuzz lint fmt doc ci clean
+BY_NAME := interop clients faults rollout slow_clients memory tls_scan throughput
+.PHONY: help run test interop clients faults rollout slow memory tls-scan bench fuzz lint fmt doc ci clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -20,6 +20,9 @@ clients: ## Send through the release binary with curl, Python and lettre; needs 
 
 faults: ## Count what is lost and what comes twice, through faults, with the release binary
 	cargo test --release --test faults -- --nocapture --test-threads=1
+
+rollout: ## Replace two gateways behind a balancer while 200 messages a second are sent
+	cargo test --release --test rollout -- --nocapture
 
 slow: ## Keep 9 900 slow clients connected while others send, with the release binary
 	cargo test --release --test slow_clients -- --nocapture

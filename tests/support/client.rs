@@ -140,14 +140,19 @@ impl SmtpClient {
 
     /// The next whole reply, with its line breaks.
     pub(crate) fn reply(&mut self) -> String {
+        self.try_reply().expect("a reply")
+    }
+
+    /// The same, or nothing where the stream ends before.
+    pub(crate) fn try_reply(&mut self) -> Option<String> {
         let mut reply = String::new();
         loop {
-            let line = self.line().expect("a reply");
+            let line = self.line()?;
             let last = line.as_bytes().get(3) == Some(&b' ');
             reply.push_str(&line);
             reply.push_str("\r\n");
             if last {
-                return reply;
+                return Some(reply);
             }
         }
     }
