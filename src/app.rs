@@ -253,7 +253,7 @@ fn backend(
 /// The same settings with the memory that there is, and no message larger than that.
 fn within_memory(mut config: Config) -> Config {
     let limits = &mut config.limits;
-    limits.memory = ByteSize(budget::octets(limits.memory));
+    limits.memory = ByteSize(budget::octets(limits));
     let (memory, largest) = (limits.memory, limits.message_size);
     if largest > memory {
         warn!(

@@ -99,7 +99,7 @@ fn bounded(group: Option<&Group>, folder: &Path) -> Command {
     let enter = match group {
         Some(group) => format!("echo $$ > {}", group.0.join("cgroup.procs").display()),
         None => {
-            shell.env("GATEWAY__LIMITS__MEMORY", format!("{}MiB", LIMIT / 5 * 2));
+            shell.env("GATEWAY__LIMITS__AVAILABLE_MEMORY", format!("{LIMIT}MiB"));
             format!("ulimit -d {}", LIMIT * 1024)
         }
     };

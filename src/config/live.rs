@@ -13,6 +13,7 @@ impl Config {
         let mut config = self.clone();
         config.limits = Limits {
             memory: self.limits.memory,
+            available_memory: self.limits.available_memory,
             message_size: self.limits.message_size,
             auth_failures: self.limits.auth_failures,
             ..new.limits
@@ -59,8 +60,9 @@ const LIVE: [&str; 5] = [
     "smtp.lone_newlines",
 ];
 /// The memory is divided by these at the start, and guesses are counted up to the last.
-const FIXED_LIMITS: [&str; 3] = [
+const FIXED_LIMITS: [&str; 4] = [
     "limits.memory",
+    "limits.available_memory",
     "limits.message_size",
     "limits.auth_failures",
 ];

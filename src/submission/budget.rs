@@ -19,6 +19,7 @@ use prometheus::{IntCounter, IntGauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use crate::submission::limits::Limits;
 use crate::telemetry::metrics::Registry;
 use crate::units::ByteSize;
 
@@ -44,16 +45,16 @@ pub enum NoTextRoom {
     Ever,
 }
 
-/// The octets that the content of messages may take in all, by setting: 0 is 40 % of what this
-/// process may use, or no bound where the system does not say.
-pub fn octets(setting: ByteSize) -> u64 {
-    match setting.octets() {
-        0 => match available::octets(Path::new("/")) {
-            Some(available) => available / 5 * 2,
-            None => u64::MAX,
-        },
-        octets => octets,
-    }
+/// The octets that the content of messages may take in all: what `limits.memory` says, else 40 % of
+/// what this process may use, or no bound where neither a setting nor the system says.
+pub fn octets(limits: &Limits) -> u64 {
+    let set = |setting: ByteSize| (setting.octets() > 0).then(|| setting.octets());
+    let available = || {
+        let found = available::octets(Path::new("/"));
+        let least = found.into_iter().chain(set(limits.available_memory)).min();
+        least.map(|octets| octets / 5 * 2)
+    };
+    set(limits.memory).or_else(available).unwrap_or(u64::MAX)
 }
 
 impl Budget {
@@ -323,7 +324,19 @@ mod tests {
 
     #[test]
     fn a_setting_goes_before_what_the_machine_has() {
-        assert_eq!(octets(ByteSize(5)), 5);
-        assert!(octets(ByteSize(0)) > MIB);
+        let octets = |memory, available_memory| {
+            octets(&Limits {
+                memory: ByteSize(memory),
+                available_memory: ByteSize(available_memory),
+                ..Limits::default()
+            })
+        };
+        let found = octets(0, 0);
+        assert!(found > MIB);
+        assert_eq!(octets(5, 0), 5);
+        assert_eq!(octets(5, MIB), 5);
+        assert_eq!(octets(0, 5 * MIB), 2 * MIB);
+        // There is not more than the system allows.
+        assert_eq!(octets(0, u64::MAX), found);
     }
 }

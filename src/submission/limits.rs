@@ -19,8 +19,11 @@ pub struct Limits {
     /// Recipients of a message: 452 4.5.3, and the client sends the rest in another one.
     pub recipients: usize,
     /// Octets that the content of all messages may take in memory, and as many for the text in it:
-    /// 452 4.3.1. 0: 40 % of what this process may use, by its control group or its machine.
+    /// 452 4.3.1. 0: 40 % of what this process may use.
     pub memory: ByteSize,
+    /// Octets that this process may use in all, where its control group cannot be seen or allows more.
+    /// 0: what that and the machine allow.
+    pub available_memory: ByteSize,
     /// Octets of a message times the calls that it takes: 452 4.5.3.
     pub fan_out: ByteSize,
     /// Connections at the same time, for the whole process: 421 4.7.0.
@@ -64,6 +67,7 @@ impl Default for Limits {
             message_size: ByteSize(25 << 20),
             recipients: 100,
             memory: ByteSize(0),
+            available_memory: ByteSize(0),
             fan_out: ByteSize(256 << 20),
             connections: 1000,
             connections_per_ip: 100,
