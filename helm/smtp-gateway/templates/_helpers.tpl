@@ -1,0 +1,136 @@
+{{- define "smtp-gateway.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The name that all objects of a release begin with; it leaves room for what some append. */}}
+{{- define "smtp-gateway.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the pods are found by; it cannot change once installed. */}}
+{{- define "smtp-gateway.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "smtp-gateway.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: gateway
+{{- end -}}
+
+{{- define "smtp-gateway.labels" -}}
+{{ include "smtp-gateway.labelsOf" (list . "gateway") }}
+{{- end -}}
+
+{{/* Labels of another component: (list . "component"). */}}
+{{- define "smtp-gateway.labelsOf" -}}
+{{- $component := last . -}}
+{{- with first . -}}
+app.kubernetes.io/name: {{ include "smtp-gateway.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: {{ $component }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "smtp-gateway.image" -}}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s:%s@%s" .Values.image.repository $tag .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository $tag -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "smtp-gateway.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "smtp-gateway.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret with the certificate; empty where the gateway makes its own. */}}
+{{- define "smtp-gateway.tlsSecret" -}}
+{{- if .Values.tls.certManager.enabled -}}
+{{- printf "%s-tls" (include "smtp-gateway.fullname" .) -}}
+{{- else -}}
+{{- .Values.tls.existingSecret -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret with keys and passwords; empty where there are none. */}}
+{{- define "smtp-gateway.secretName" -}}
+{{- if .Values.secretFiles -}}
+{{- include "smtp-gateway.fullname" . -}}
+{{- else -}}
+{{- .Values.existingSecret -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The listeners that are on, as JSON: a list of the entries of .Values.listeners with their name. */}}
+{{- define "smtp-gateway.listeners" -}}
+{{- $listeners := list -}}
+{{- range $name, $listener := .Values.listeners -}}
+{{- if $listener.enabled -}}
+{{- $listeners = append $listeners (merge (dict "name" $name) $listener) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $listeners -}}
+{{- end -}}
+
+{{/* The settings file: .Values.config, and what follows from other values. */}}
+{{- define "smtp-gateway.settings" -}}
+{{- $listeners := list -}}
+{{- range include "smtp-gateway.listeners" . | fromJsonArray -}}
+{{- $listener := dict "port" (int .containerPort) "tls" .tls "auth" .auth -}}
+{{- if .host -}}{{- $_ := set $listener "host" .host -}}{{- end -}}
+{{- if $.Values.proxyProtocol.enabled -}}
+{{- $_ := set $listener "proxy_networks" $.Values.proxyProtocol.networks -}}
+{{- end -}}
+{{- $listeners = append $listeners $listener -}}
+{{- end -}}
+{{- $settings := dict "smtp" (dict "listeners" $listeners) -}}
+{{- if .Values.tls.selfSigned -}}
+{{- $_ := set $settings "tls" (dict "self_signed" true) -}}
+{{- end -}}
+{{- if ne (int .Values.http.port) 8080 -}}
+{{- $_ := set $settings "http" (dict "port" (int .Values.http.port)) -}}
+{{- end -}}
+{{- toYaml (mergeOverwrite $settings (deepCopy .Values.config)) -}}
+{{- end -}}
+
+{{/* Seconds of a period as the settings write it: 45, "45s", "1m30s". */}}
+{{- define "smtp-gateway.seconds" -}}
+{{- $text := toString . -}}
+{{- $seconds := 0.0 -}}
+{{- if regexMatch "^[0-9]+$" $text -}}
+{{- $seconds = float64 $text -}}
+{{- else -}}
+{{- if not (regexMatch "^([0-9]+ *(ms|s|m|h) *)+$" $text) -}}
+{{- fail (printf "%q is no period: write seconds, or 45s, 1m30s" $text) -}}
+{{- end -}}
+{{- range regexFindAll "[0-9]+ *(ms|s|m|h)" $text -1 -}}
+{{- $number := regexFind "[0-9]+" . | float64 -}}
+{{- $factor := get (dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0) (regexFind "[a-z]+" .) -}}
+{{- $seconds = addf $seconds (mulf $number $factor) -}}
+{{- end -}}
+{{- end -}}
+{{- ceil $seconds | int -}}
+{{- end -}}
+
+{{/* The longest drain, and a moment to exit: the pause and the deadline are those of the settings. */}}
+{{- define "smtp-gateway.gracePeriod" -}}
+{{- $drain := .Values.config.drain | default dict -}}
+{{- $pause := include "smtp-gateway.seconds" (dig "pause" "10s" $drain) | int -}}
+{{- $deadline := include "smtp-gateway.seconds" (dig "deadline" "45s" $drain) | int -}}
+{{- add $pause $deadline 5 -}}
+{{- end -}}
