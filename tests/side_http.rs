@@ -35,6 +35,8 @@ fn every_promised_metric_is_there_from_the_start_and_moves() {
         "smtp_connections_total",
         "smtp_emails_received_total",
         "smtp_emails_forwarded_total",
+        "smtp_emails_answered_total{reply=\"accepted\"}",
+        "smtp_emails_answered_total{reply=\"deferred\"}",
         "smtp_auth_failures_total{reason=\"credentials\"}",
         "smtp_api_errors_total{kind=\"server_error\"}",
         "smtp_processing_duration_seconds_count",
@@ -59,7 +61,7 @@ fn every_promised_metric_is_there_from_the_start_and_moves() {
     wait_until(|| gateway.metric("smtp_active_connections") == 0.0);
     for (name, value) in moving
         .iter()
-        .zip([1.0, 2.0, 1.0, 1.0, 1.0, 2.0, 2.0, 1.0, 0.0])
+        .zip([1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 1.0, 0.0])
     {
         assert_eq!(gateway.metric(name), value, "{name}");
     }

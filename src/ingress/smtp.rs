@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::Authenticator;
 use crate::ingress::smtp::limits_hit::LimitsHit;
 use crate::smtp::framing::LoneNewlines;
+use crate::smtp::reply::Reply;
 use crate::smtp::session::{self, Ending};
 use crate::submission::Intake;
 use crate::telemetry::metrics::{LATENCY, LIFETIME, Registry};
@@ -145,6 +146,7 @@ pub struct Metrics {
     active: IntGauge,
     duration: Histogram,
     received: IntCounter,
+    replies: IntCounterVec,
     processing: Histogram,
     auth_failures: IntCounterVec,
     endings: IntCounterVec,
@@ -172,6 +174,12 @@ impl Metrics {
             received: registry.counter(
                 "smtp_emails_received_total",
                 "Messages read to their end, whatever became of them",
+            ),
+            replies: registry.counter_by(
+                "smtp_emails_answered_total",
+                "Messages read to their end, by the reply: 250, 4yz or 5yz",
+                "reply",
+                &[ACCEPTED, DEFERRED, REFUSED],
             ),
             processing: registry.histogram(
                 "smtp_processing_duration_seconds",
@@ -207,7 +215,21 @@ impl Metrics {
             limits_hit: LimitsHit::new(registry),
         }
     }
+
+    /// Counts a message by its final reply.
+    fn answered(&self, reply: &Reply) {
+        let reply = match (reply.is_positive(), reply.is_permanent()) {
+            (true, _) => ACCEPTED,
+            (false, true) => REFUSED,
+            (false, false) => DEFERRED,
+        };
+        self.replies.with_label_values(&[reply]).inc();
+    }
 }
+
+const ACCEPTED: &str = "accepted";
+const DEFERRED: &str = "deferred";
+const REFUSED: &str = "refused";
 
 const ENDINGS: [Ending; 10] = [
     Ending::Quit,

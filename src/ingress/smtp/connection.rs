@@ -301,7 +301,9 @@ impl Connection {
             Question::Message(envelope, content) => {
                 self.patience.message_is_over();
                 let submission = self.submission(envelope, content);
-                return self.message(submission, stream, buffer).await;
+                let (reply, then) = self.message(submission, stream, buffer).await;
+                self.service.metrics.answered(&reply);
+                return (reply, then);
             }
         };
         (reply, Then::GoOn)
