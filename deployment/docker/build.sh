@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Builds the image for this machine's architecture, with docker, podman or buildah, whichever works.
+#
+#   BUILDER        docker, podman or buildah, in place of the first that works
+#   IMAGE          its name (ghcr.io/cakemail/smtp-gateway:<version>)
+#   BUILD_OPTIONS  further options for the builder, such as "--no-cache"
+#
+# Where images are kept and how they are run, podman and buildah take from CONTAINERS_STORAGE_CONF,
+# CONTAINERS_CONF and BUILDAH_ISOLATION.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# Installed is not enough: docker may have no daemon to talk to.
+builder=${BUILDER:-}
+for candidate in docker podman buildah; do
+  [[ -z "$builder" ]] && "$candidate" info >/dev/null 2>&1 && builder=$candidate
+done
+if [[ -z "$builder" ]]; then
+  printf 'build.sh: neither docker nor podman nor buildah works here\n' >&2
+  exit 1
+fi
+
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+[[ -z "$(git status --porcelain 2>/dev/null)" ]] || revision+=-dirty
+image=${IMAGE:-ghcr.io/cakemail/smtp-gateway:$version}
+read -ra options <<<"${BUILD_OPTIONS:-}"
+case $builder in
+  docker) export DOCKER_BUILDKIT=1 ;;
+  # Layers are kept, as docker does by itself.
+  podman | buildah) options+=(--layers) ;;
+esac
+
+printf 'building %s with %s\n' "$image" "$builder"
+"$builder" build --file deployment/docker/Dockerfile --tag "$image" "${options[@]}" \
+  --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
+  --build-arg "CREATED=$(date --utc +%Y-%m-%dT%H:%M:%SZ)" .
