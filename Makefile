@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 # Tests that need more than Rust, or much time: each has a target of its own.
 BY_NAME := interop clients faults rollout slow_clients memory tls_scan throughput
-.PHONY: help run test interop clients faults rollout slow memory tls-scan bench fuzz image lint fmt doc ci clean
+.PHONY: help run test interop clients faults rollout slow memory tls-scan bench fuzz image image-test lint fmt doc ci clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -41,6 +41,9 @@ fuzz: ## Look for inputs that break a parser, SECONDS_EACH (60) a target; needs 
 
 image: ## Build the container image; needs docker, podman or buildah
 	bash deployment/docker/build.sh
+
+image-test: ## Test the container image: run it as Kubernetes would, send through it, stop it
+	bash deployment/docker/test.sh
 
 lint: ## Check format, lints and documentation; warnings are errors
 	cargo fmt --check

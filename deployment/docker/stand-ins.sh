@@ -14,12 +14,14 @@ cd "$(dirname "$0")/../.."
 kept=$PWD/target/stand-ins
 mkdir -p "$kept"
 
-# A machine without systemd, or with old control groups, still runs containers with these.
+# With these a machine without systemd, with old control groups or low limits runs containers, too.
 cat >"$kept/containers.conf" <<'CONF'
 [engine]
 cgroup_manager = "cgroupfs"
 runtime = "runc"
 events_logger = "file"
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 CONF
 export CONTAINERS_CONF=$kept/containers.conf BUILDAH_ISOLATION=chroot
 export BUILDER=${BUILDER:-buildah}
