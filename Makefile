@@ -1,7 +1,8 @@
 .DEFAULT_GOAL := help
 # Tests that need more than Rust, or much time: each has a target of its own.
 BY_NAME := interop clients faults rollout slow_clients memory tls_scan throughput
-.PHONY: help run test interop clients faults rollout slow memory tls-scan bench fuzz image image-test lint fmt doc ci clean
+.PHONY: help run test interop clients faults rollout slow memory tls-scan bench fuzz image image-test lint deny \
+	advisories fmt doc ci clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -49,6 +50,12 @@ lint: ## Check format, lints and documentation; warnings are errors
 	cargo fmt --check
 	cargo clippy --all-targets $(BY_NAME:%=--test %) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --quiet
+
+deny: ## Hold the crates below against deny.toml: licences, sources, duplicates; needs cargo-deny
+	bash .ci/deny bans licenses sources
+
+advisories: ## Ask whether one of them is known to be weak; needs cargo-deny and github.com
+	bash .ci/deny advisories
 
 fmt: ## Format the code
 	cargo fmt
