@@ -1,0 +1,56 @@
+"""Files in ConfigMaps are what their names say; alerting rules are right and fire when they should."""
+
+import functools
+import json
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import yaml
+
+from manifests import Dumper, Loader, title
+
+from . import text
+
+TESTS = pathlib.Path(__file__).parents[1]
+PROMTOOL = TESTS.parents[1] / "target/chart-tools/bin/promtool"
+
+
+def faults(manifests):
+    for config in manifests.of("ConfigMap"):
+        for name, content in config.get("data", {}).items():
+            yield from (f"{title(config)}: {name}: {fault}" for fault in file_faults(name, content))
+    for rule in manifests.of("PrometheusRule"):
+        groups = yaml.dump({"groups": rule["spec"]["groups"]}, Dumper=Dumper)
+        yield from (f"{title(rule)}: {fault}" for fault in rule_faults(groups))
+
+
+def file_faults(name, content):
+    try:
+        if name.endswith(".json"):
+            json.loads(content)
+        elif name.endswith((".yaml", ".yml")):
+            yaml.load(content, Loader)
+            yield from text.faults_of(content)
+    except (ValueError, yaml.YAMLError) as fault:
+        yield str(fault)
+
+
+@functools.cache
+def rule_faults(groups):
+    """What promtool says of rules, and of helm/tests/rules_test.yaml, which names them as rules.yaml."""
+    if not PROMTOOL.exists():
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "rules.yaml").write_text(groups)
+        found = promtool(folder, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml")
+        for test in TESTS.glob("rules*_test.yaml"):
+            shutil.copy(test, folder)
+            found = found or promtool(folder, "test", "rules", test.name)
+        return found
+
+
+def promtool(folder, *arguments):
+    done = subprocess.run([PROMTOOL, *arguments], cwd=folder, capture_output=True, text=True)
+    return [] if done.returncode == 0 else [" ".join((done.stderr or done.stdout).split())[:400]]
