@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import subprocess
+import tempfile
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/smtp-gateway"
@@ -23,15 +24,43 @@ class Setting:
     source: str
 
 
-def check(arguments, environment, folder):
-    """The settings in force by key, and the faults; one of them is empty."""
-    done = subprocess.run(
-        [PROGRAM, *arguments, "check"], env=environment, cwd=folder, capture_output=True, text=True, timeout=60
-    )
+def check(files, environment, arguments):
+    """The settings in force by key, and the faults, one of which is empty, in such surroundings."""
+    return check_once(*(tuple(mapping.items()) for mapping in (files, environment)), tuple(arguments))
+
+
+@functools.cache
+def check_once(files, environment, arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        paths = "|".join(re.escape(path) for path, _ in sorted(files, reverse=True))
+
+        def moved(text):
+            """The same text with the paths of the files as they are on this machine."""
+            return re.sub(rf"(?<![\w./-])(?={paths})", folder, text) if paths else text
+
+        for path, content in files:
+            place = pathlib.Path(folder + path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(moved(content))
+        done = subprocess.run(
+            [PROGRAM, *map(moved, arguments), "check"],
+            env={name: moved(value) for name, value in environment},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     if done.returncode:
-        return {}, done.stderr.splitlines() or [f"ended with {done.returncode}"]
-    lines = (re.fullmatch(r"(\S+) = (.*)  # (.*)", line) for line in done.stdout.splitlines())
+        return {}, done.stderr.replace(folder, "").splitlines() or [f"ended with {done.returncode}"]
+    lines = (re.fullmatch(r"(\S+) = (.*)  # (.*)", line) for line in done.stdout.replace(folder, "").splitlines())
     return {line[1]: Setting(json.loads(line[2]), line[3]) for line in lines}, []
+
+
+@functools.cache
+def usage_faults(arguments):
+    """What is wrong with a command line; that it asks for help besides keeps it from being carried out."""
+    done = subprocess.run([PROGRAM, *arguments, "--help"], env={}, capture_output=True, text=True, timeout=60)
+    return [done.stderr.splitlines()[0]] if done.returncode else []
 
 
 @functools.cache
@@ -39,7 +68,7 @@ def defaults():
     """What holds where nobody says anything. A gateway starts only with somebody to give mail to."""
     start = {"backend": "sandbox", "auth.source": "any", "tls.self_signed": "true"}
     arguments = [word for key, value in start.items() for word in ("--set", f"{key}={value}")]
-    settings, faults = check(arguments, {}, "/")
+    settings, faults = check({}, {}, arguments)
     if faults:
         raise RuntimeError(faults)
     return {key: setting.value for key, setting in settings.items() if key not in start}

@@ -2,12 +2,15 @@
 
 import pathlib
 import re
+import shutil
 import subprocess
+import tempfile
 
-from checks import text
+from checks import BY_FORM, CHECKS, text
+from manifests import Manifests
 from render import CHART, ROOT, TESTS
 
-CHECKS = ROOT / "target/chart-tools/checks/bin"
+PROGRAMS = ROOT / "target/chart-tools/checks/bin"
 CHECKOV = ROOT / "target/chart-tools/checkov/bin/checkov"
 
 
@@ -20,19 +23,18 @@ def files():
 
 def scripts():
     found = [file for file in files() if re.match(rb"#!.*\b(ba|da)?sh\b", file.open("rb").read(64))]
-    return len(found), run([CHECKS / "shellcheck", *found])
+    return len(found), run([PROGRAMS / "shellcheck", *found])
 
 
 def workflows():
     """Shell within them is checked by shellcheck too, which stands beside actionlint."""
     found = [file for file in files() if file.match(".github/workflows/*.y*ml")]
-    return len(found), run([CHECKS / "actionlint", "-shellcheck", CHECKS / "shellcheck", *found]) if found else []
+    return len(found), run([PROGRAMS / "actionlint", "-shellcheck", PROGRAMS / "shellcheck", *found]) if found else []
 
 
 def dockerfiles():
     found = [file for file in files() if file.name.startswith("Dockerfile")]
-    faults = run([CHECKS / "hadolint", *found]) if found else []
-    return len(found), faults + [fault for file in found for fault in checkov("dockerfile", file)]
+    return len(found), run([PROGRAMS / "hadolint", "--no-color", *found]) if found else []
 
 
 def yaml_files():
@@ -45,10 +47,26 @@ def yaml_files():
     return len(found), faults
 
 
-def checkov(framework, path):
-    """Checks that are left out stand in checkov.yaml, each with its reason."""
-    where = ["--directory" if path.is_dir() else "--file", path]
-    return run([CHECKOV, "--config-file", TESTS / "checkov.yaml", "--framework", framework, *where])
+def examples():
+    """Manifests for installations to take and change: their form only, as they refer to what is elsewhere."""
+    listed = [file for file in files() if file.suffix == ".yaml" and ROOT / "deployment" in file.parents]
+    found = [file for file in listed if "\nkind:" in file.read_text()]
+    faults = []
+    for file in found:
+        manifests = Manifests(file.read_text())
+        faults += [f"{file.relative_to(ROOT)}: {fault}" for check in BY_FORM for fault in CHECKS[check](manifests)]
+    return len(found), faults
+
+
+def checkov(texts):
+    """What checkov says of manifests, and of Dockerfiles. checkov.yaml tells what it is not asked, and why."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in texts.items():
+            pathlib.Path(folder, f"{name}.yaml").write_text(text)
+        for file in files():
+            if file.name.startswith("Dockerfile"):
+                shutil.copy(file, folder)
+        return run([CHECKOV, "--config-file", TESTS / "checkov.yaml", "--directory", folder])
 
 
 def run(command):

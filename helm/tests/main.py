@@ -1,11 +1,11 @@
 """Checks the chart in every case, and that the checks would find a mistake. `make chart` runs it."""
 
+import concurrent.futures
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import tomllib
 
@@ -77,11 +77,12 @@ def manifest_faults(rendered):
     return [f"{fault} [{where}]" for fault, where in found.items()]
 
 
-def checkov(rendered, faults):
-    with tempfile.TemporaryDirectory() as folder:
-        for number, (_, manifests) in enumerate(rendered):
-            pathlib.Path(folder, f"{number}.yaml").write_text(manifests.text)
-        faults += linters.checkov("kubernetes", pathlib.Path(folder))
+def plant(report, latest):
+    results = mutants.run(latest)
+    for mistake, found in results:
+        print(f"          {mistake:50}  {', '.join(sorted({check for check, _ in found})) or 'SURVIVES'}")
+    survivors = [mistake for mistake, found in results if not found]
+    report.part("mutants", f"{len(results) - len(survivors)} of {len(results)} planted mistakes found", survivors)
 
 
 def main():
@@ -95,12 +96,11 @@ def main():
     report.part("render", looked_at, faults)
 
     # It takes as long as all else, and waits for nothing.
-    checkov_faults = []
-    checkov_run = threading.Thread(target=checkov, args=(list(latest.items()), checkov_faults))
-    checkov_run.start()
+    texts = {name: manifests.text for name, manifests in latest.items()}
+    checkov = concurrent.futures.ThreadPoolExecutor(1).submit(linters.checkov, texts)
 
     documents = sum(len(manifests.documents) for _, manifests in rendered)
-    report.part("manifests", f"{documents} in {len(rendered)} renderings: {', '.join(checks.CHECKS)}", manifest_faults(rendered))
+    report.part("manifests", f"{documents} in {len(rendered)} renderings, {len(checks.CHECKS)} checks", manifest_faults(rendered))
     if not contents.PROMTOOL.exists():
         report.skipped("nobody tested the alerting rules, promtool is not to be had")
     report.part("defaults", "the chart's are the binary's", list(settings.default_faults(latest["minimal"], cases["minimal"].values["config"])))
@@ -110,19 +110,17 @@ def main():
     looked_at, faults = package()
     report.part("package", looked_at, faults)
 
-    results = mutants.run(latest)
-    for mistake, found in results:
-        print(f"          {mistake:50}  {', '.join(sorted({check for check, _ in found})) or 'SURVIVES'}")
-    survivors = [mistake for mistake, found in results if not found]
-    report.part("mutants", f"{len(results) - len(survivors)} of {len(results)} mistakes found", survivors)
-
+    faults = mutants.unclean(latest)
+    if faults:
+        report.part("mutants", "nothing planted, as there are faults already", faults)
+    else:
+        plant(report, latest)
     for name, look in (
-        ("scripts", linters.scripts), ("workflows", linters.workflows), ("dockerfiles", linters.dockerfiles), ("yaml", linters.yaml_files),
+        ("scripts", linters.scripts), ("workflows", linters.workflows), ("dockerfiles", linters.dockerfiles), ("yaml", linters.yaml_files), ("examples", linters.examples),
     ):
         count, faults = look()
         report.part(name, f"{count} files", faults)
-    checkov_run.join()
-    report.part("checkov", f"{len(latest)} renderings", checkov_faults)
+    report.part("checkov", f"{len(latest)} renderings, Dockerfiles", checkov.result())
     return report.end()
 
 

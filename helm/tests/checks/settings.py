@@ -1,14 +1,12 @@
 """The gateway starts with what it finds in its pod, and the pod's ports and times are those of its settings."""
 
 import functools
-import pathlib
 import re
-import tempfile
 import urllib.parse
 
 import gateway
 from manifests import selects, title
-from pod_files import Layout
+from pod_files import surroundings
 
 from .network import allowed
 
@@ -24,25 +22,24 @@ def faults(manifests):
             found += [*port_faults(settings, container), *time_faults(settings, pod), *memory_faults(settings, container)]
             found += [*probe_faults(settings, container), *egress_faults(settings, manifests, pod)]
             yield from (f"{title(deployment)}: {fault}" for fault in found)
+    for pod in manifests.pods():
+        for container in pod.containers:
+            yield from (f"{title(pod.owner)}: {fault}" for fault in gateway.usage_faults(tuple(container.get("args", []))))
     for monitor in manifests.of("ServiceMonitor"):
         for endpoint in monitor["spec"]["endpoints"]:
             yield from (f"{title(monitor)}: {fault}" for fault in path_faults(endpoint.get("path", "/metrics")))
 
 
 def in_force(manifests, pod, container):
-    with tempfile.TemporaryDirectory() as folder:
-        layout = Layout(manifests, pod, container, folder)
-        settings = "".join(layout.files.values())
-        environment = image_environment() | layout.environment()
-        # The paths of the certificate have defaults, which no text names.
-        for name, key, default in (
-            ("TLS_CERT_PATH", "cert_path", "/etc/smtp-gateway/tls/tls.crt"),
-            ("TLS_KEY_PATH", "key_path", "/etc/smtp-gateway/tls/tls.key"),
-        ):
-            if key not in settings and default in layout.files:
-                environment.setdefault(name, folder + default)
-        found, faults = gateway.check(layout.arguments(), environment, folder)
-        return found, [fault.replace(folder, "") for fault in faults]
+    files, environment, arguments = surroundings(manifests, pod, container)
+    environment = image_environment() | environment
+    # No text need name the certificate's paths, as they have defaults.
+    for name, key in (("TLS_CERT_PATH", "cert_path"), ("TLS_KEY_PATH", "key_path")):
+        path = gateway.defaults()[f"tls.{key}"]
+        if path in files and not any(key in content for content in files.values()):
+            environment.setdefault(name, path)
+    settings, faults = gateway.check(files, environment, arguments)
+    return settings, list(faults)
 
 
 @functools.cache

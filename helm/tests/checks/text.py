@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import re
 
 from yamllint import linter
 from yamllint.config import YamlLintConfig
@@ -10,7 +11,9 @@ CONFIG = YamlLintConfig(file=str(pathlib.Path(__file__).parents[1] / "yamllint.y
 
 
 def faults(manifests):
-    return faults_of(manifests.text)
+    for document in re.split(r"^---\n", manifests.text, flags=re.MULTILINE):
+        kind = re.search(r"^kind: .*$", document, re.MULTILINE)
+        yield from (f"{kind[0] if kind else 'a manifest'}: {fault}" for fault in faults_of(document))
 
 
 @functools.cache
