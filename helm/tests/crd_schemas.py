@@ -1,7 +1,7 @@
 """Prints the schemas of the custom resources that the chart may hold, as JSON by "version/kind".
 
-They are made from Python classes, whose optional fields allow null and whose objects allow any field.
-The API server knows better: unknown fields are lost there, so here they are faults.
+They are made from Python classes, whose optional fields allow null and whose objects allow any
+field. The API server knows better: it drops unknown fields, so here they are faults.
 """
 
 import json
@@ -23,7 +23,11 @@ def strict(node):
         return [strict(item) for item in node]
     if not isinstance(node, dict):
         return node
-    node = {key: strict(value) for key, value in node.items() if not (key == "default" and value is None)}
+    node = {
+        key: strict(value)
+        for key, value in node.items()
+        if not (key == "default" and value is None)
+    }
     if "properties" in node:
         node.setdefault("additionalProperties", False)
     choices = [choice for choice in node.get("anyOf", []) if choice != {"type": "null"}]
@@ -38,6 +42,8 @@ for version, (module, kinds) in KINDS.items():
     for kind in kinds:
         schema = strict(getattr(module, kind).model_json_schema(by_alias=True))
         # The classes have defaults for these, and no manifest does.
-        schema["required"] = sorted({"apiVersion", "kind", "metadata", "spec", *schema.get("required", [])})
+        schema["required"] = sorted(
+            {"apiVersion", "kind", "metadata", "spec", *schema.get("required", [])}
+        )
         schemas[f"{version}/{kind}"] = schema
 print(json.dumps(schemas))

@@ -13,7 +13,15 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/smtp-gateway"
-SANDBOX = ["--set", "http.port=0", "--set", "smtp.listeners=[{port=0}]", "--set", "log.format=json", "sandbox"]
+SANDBOX = [
+    "--set",
+    "http.port=0",
+    "--set",
+    "smtp.listeners=[{port=0}]",
+    "--set",
+    "log.format=json",
+    "sandbox",
+]
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "": 1}
 SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
@@ -25,8 +33,10 @@ class Setting:
 
 
 def check(files, environment, arguments):
-    """The settings in force by key, and the faults, one of which is empty, in such surroundings."""
-    return check_once(*(tuple(mapping.items()) for mapping in (files, environment)), tuple(arguments))
+    """The settings in force by key, and the faults; one of the two is empty."""
+    return check_once(
+        *(tuple(mapping.items()) for mapping in (files, environment)), tuple(arguments)
+    )
 
 
 @functools.cache
@@ -52,20 +62,25 @@ def check_once(files, environment, arguments):
         )
     if done.returncode:
         return {}, done.stderr.replace(folder, "").splitlines() or [f"ended with {done.returncode}"]
-    lines = (re.fullmatch(r"(\S+) = (.*)  # (.*)", line) for line in done.stdout.replace(folder, "").splitlines())
+    lines = (
+        re.fullmatch(r"(\S+) = (.*)  # (.*)", line)
+        for line in done.stdout.replace(folder, "").splitlines()
+    )
     return {line[1]: Setting(json.loads(line[2]), line[3]) for line in lines}, []
 
 
 @functools.cache
 def usage_faults(arguments):
-    """What is wrong with a command line; that it asks for help besides keeps it from being carried out."""
-    done = subprocess.run([PROGRAM, *arguments, "--help"], env={}, capture_output=True, text=True, timeout=60)
+    """What is wrong with a command line; to ask for help keeps it from being carried out."""
+    done = subprocess.run(
+        [PROGRAM, *arguments, "--help"], env={}, capture_output=True, text=True, timeout=60
+    )
     return [done.stderr.splitlines()[0]] if done.returncode else []
 
 
 @functools.cache
 def defaults():
-    """What holds where nobody says anything. A gateway starts only with somebody to give mail to."""
+    """What holds where nobody says anything, save for what it takes to start at all."""
     start = {"backend": "sandbox", "auth.source": "any", "tls.self_signed": "true"}
     arguments = [word for key, value in start.items() for word in ("--set", f"{key}={value}")]
     settings, faults = check({}, {}, arguments)
@@ -77,7 +92,9 @@ def defaults():
 @functools.cache
 def sandbox():
     """The address of a gateway that runs until this program ends."""
-    process = subprocess.Popen([PROGRAM, *SANDBOX], env={}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        [PROGRAM, *SANDBOX], env={}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     atexit.register(process.kill)
     for line in process.stdout:
         if line.startswith("{") and "listening for HTTP" in line:
@@ -94,7 +111,10 @@ def status(path):
 
 def seconds(value):
     """The duration that a setting tells, as in 1m30s."""
-    return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|[smh]|)", str(value)))
+    return sum(
+        float(number) * UNITS[unit]
+        for number, unit in re.findall(r"([\d.]+)(ms|[smh]|)", str(value))
+    )
 
 
 def octets(value):

@@ -1,8 +1,7 @@
-"""Checks the chart in every case, and that the checks would find a mistake. `make chart` runs it."""
+"""Checks the chart in every case, and that the checks would find a mistake."""
 
 import concurrent.futures
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ import linters
 import mutants
 import render
 from checks import contents, settings
-from manifests import Loader, Manifests
+from manifests import Loader
 
 CARGO = tomllib.loads((render.ROOT / "Cargo.toml").read_text())
 
@@ -31,7 +30,7 @@ class Report:
     def part(self, name, looked_at, faults):
         now = time.monotonic()
         state = "FAILED" if faults else "ok"
-        print(f"{state:6}  {name:12}  {looked_at:72}  {now - self.last:5.1f} s", flush=True)
+        print(f"{state:6}  {name:12}  {looked_at:50}  {now - self.last:5.1f} s", flush=True)
         for fault in faults:
             print(f"          {fault}", flush=True)
         self.last = now
@@ -52,7 +51,11 @@ class Report:
 def versions():
     """The chart, what it installs and the program have one version."""
     chart = yaml.load((render.CHART / "Chart.yaml").read_text(), Loader)
-    own = {"Chart.yaml version": chart["version"], "appVersion": chart["appVersion"], "Cargo.toml": CARGO["package"]["version"]}
+    own = {
+        "Chart.yaml version": chart["version"],
+        "appVersion": chart["appVersion"],
+        "Cargo.toml": CARGO["package"]["version"],
+    }
     return [] if len(set(own.values())) == 1 else [f"{own} differ"]
 
 
@@ -60,7 +63,9 @@ def package():
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [render.BIN / "helm3", "package", render.CHART, "--destination", folder],
-            env=render.ENVIRONMENT, capture_output=True, text=True,
+            env=render.ENVIRONMENT,
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             return "", [done.stderr]
@@ -68,58 +73,55 @@ def package():
         return f"{file.name}, {file.stat().st_size / 1024:.1f} KiB", []
 
 
-def manifest_faults(rendered):
+def manifest_faults(renderings):
     """The faults of all renderings, each told once, with the first where it is."""
     found = {}
-    for where, manifests in rendered:
+    for case, version, manifests in renderings:
         for check, fault in checks.faults(manifests):
-            found.setdefault(f"{check}: {fault}", where)
+            found.setdefault(f"{check}: {fault}", f"{case.name}, Kubernetes {version}")
     return [f"{fault} [{where}]" for fault, where in found.items()]
 
 
-def plant(report, latest):
-    results = mutants.run(latest)
-    for mistake, found in results:
-        print(f"          {mistake:50}  {', '.join(sorted({check for check, _ in found})) or 'SURVIVES'}")
-    survivors = [mistake for mistake, found in results if not found]
-    report.part("mutants", f"{len(results) - len(survivors)} of {len(results)} planted mistakes found", survivors)
+def plant(manifests):
+    """Prints what found each mistake; the mistakes that nothing found."""
+    survivors = []
+    for mistake, found in mutants.run(manifests):
+        names = ", ".join(sorted({check for check, _ in found}))
+        print(f"          {mistake:50}  {names or 'SURVIVES'}")
+        survivors += [] if found else [f"nothing finds: {mistake}"]
+    return survivors
 
 
 def main():
     report = Report()
-    report.part("versions", f"{CARGO['package']['version']}", versions())
-
-    rendered, faults = render.all_cases()
+    report.part("versions", CARGO["package"]["version"], versions())
+    renderings, faults = render.all_cases()
     cases = {case.name: case for case in render.cases()}
-    latest = {name: next(own for where, own in reversed(rendered) if where.startswith(f"{name},")) for name in cases}
-    looked_at = f"{len(cases)} cases × {len(render.KUBERNETES)} Kubernetes × Helm 3 and 4: lint --strict, template"
+    looked_at = f"{len(cases)} cases, {len(render.KUBERNETES)} Kubernetes, Helm 3 and 4"
     report.part("render", looked_at, faults)
+    if faults:
+        return report.end()
 
-    # It takes as long as all else, and waits for nothing.
+    latest = {case.name: manifests for case, _, manifests in renderings}
     texts = {name: manifests.text for name, manifests in latest.items()}
+    # It takes as long as all else, and waits for nothing.
     checkov = concurrent.futures.ThreadPoolExecutor(1).submit(linters.checkov, texts)
 
-    documents = sum(len(manifests.documents) for _, manifests in rendered)
-    report.part("manifests", f"{documents} in {len(rendered)} renderings, {len(checks.CHECKS)} checks", manifest_faults(rendered))
+    count = sum(len(own.manifests.documents) for own in renderings)
+    looked_at = f"{count} in {len(renderings)} renderings, {len(checks.CHECKS)} checks"
+    report.part("manifests", looked_at, manifest_faults(renderings))
     if not contents.PROMTOOL.exists():
         report.skipped("nobody tested the alerting rules, promtool is not to be had")
-    report.part("defaults", "the chart's are the binary's", list(settings.default_faults(latest["minimal"], cases["minimal"].values["config"])))
-    report.part("notes", "helm install --dry-run=client", list(render.notes()))
-    count, faults = render.refused()
-    report.part("refused", f"{count} values that must not pass", faults)
-    looked_at, faults = package()
-    report.part("package", looked_at, faults)
-
-    faults = mutants.unclean(latest)
-    if faults:
-        report.part("mutants", "nothing planted, as there are faults already", faults)
-    else:
-        plant(report, latest)
-    for name, look in (
-        ("scripts", linters.scripts), ("workflows", linters.workflows), ("dockerfiles", linters.dockerfiles), ("yaml", linters.yaml_files), ("examples", linters.examples),
-    ):
-        count, faults = look()
-        report.part(name, f"{count} files", faults)
+    faults = settings.default_faults(latest["minimal"], cases["minimal"].values["config"])
+    report.part("defaults", "the chart's are the gateway's", list(faults))
+    report.part("notes", f"{len(cases)} cases", list(render.notes()))
+    looked_at = f"{len(list(render.refusals()))} values that must not pass"
+    report.part("refused", looked_at, list(render.refusal_faults()))
+    report.part("package", *package())
+    faults = mutants.unclean(latest) or plant(latest)
+    report.part("mutants", f"{mutants.COUNT} mistakes planted", faults)
+    for name, look in linters.LINTERS.items():
+        report.part(name, *look())
     report.part("checkov", f"{len(latest)} renderings, Dockerfiles", checkov.result())
     return report.end()
 

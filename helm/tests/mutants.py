@@ -35,6 +35,8 @@ def renamed(mapping, old, new):
     return {new if key == old else key: value for key, value in mapping.items()}
 
 
+# A row each.
+# fmt: off
 MUTANTS = [
     Mutant("a probe's port is misspelt", "Deployment", f"{CONTAINER}.readinessProbe.httpGet.port", "htttp"),
     Mutant("a probe asks at the SMTP port", "Deployment", f"{CONTAINER}.livenessProbe.httpGet.port", 2587),
@@ -92,19 +94,33 @@ MUTANTS = [
     Mutant("a label that is too long", "Service", "metadata.labels.app\\.kubernetes\\.io/version", "1" * 64),
     Mutant("one name for two Services", "Service", "metadata.name", lambda own: own + "-http"),
 ]
+# fmt: on
+
+
+# One more is planted in the text.
+COUNT = len(MUTANTS) + 1
 
 
 def misspelt(groups):
     """The groups with the metric of the first alert misspelt."""
     groups = copy.deepcopy(groups)
-    alert = next(rule for group in groups for rule in group["rules"] if "alert" in rule and "smtp_" in rule["expr"])
+    alert = next(
+        rule
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule and "smtp_" in rule["expr"]
+    )
     alert["expr"] = alert["expr"].replace("smtp_", "smpt_", 1)
     return groups
 
 
 def twice(text):
     """A key twice, which no parsed document can show."""
-    return text.replace("      serviceAccountName:", "      serviceAccountName: gateway\n      serviceAccountName:", 1)
+    return text.replace(
+        "      serviceAccountName:",
+        "      serviceAccountName: gateway\n      serviceAccountName:",
+        1,
+    )
 
 
 def run(rendered):

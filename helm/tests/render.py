@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import tempfile
+import typing
 
 import yaml
 
@@ -22,7 +23,9 @@ KUBERNETES = ["1.28.0", "1.31.0", "1.35.0", "1.37.0"]
 APIS = ["cert-manager.io/v1", "keda.sh/v1alpha1", "monitoring.coreos.com/v1"]
 # Helm reads no settings, plugins or repositories of whoever runs this.
 HOME = tempfile.TemporaryDirectory(prefix="chart-")
-ENVIRONMENT = {"PATH": os.environ["PATH"]} | {f"HELM_{kind}_HOME": HOME.name for kind in ("CACHE", "CONFIG", "DATA")}
+ENVIRONMENT = {"PATH": os.environ["PATH"]} | {
+    f"HELM_{kind}_HOME": HOME.name for kind in ("CACHE", "CONFIG", "DATA")
+}
 
 
 @dataclasses.dataclass
@@ -34,6 +37,14 @@ class Case:
     # What is in the cluster already, as "Secret/name".
     outside: list = dataclasses.field(default_factory=list)
     release: str = "mail"
+    # What Helm says where it must refuse the values, as a regular expression.
+    says: str = ""
+
+
+class Rendering(typing.NamedTuple):
+    case: Case
+    kubernetes: str
+    manifests: Manifests
 
 
 def cases():
@@ -45,7 +56,18 @@ def helm(program, command, case, *arguments):
     files = [word for file in case.files for word in ("--values", CHART / file)]
     name = [] if command == "lint" else [case.release]
     return subprocess.run(
-        [BIN / program, *command.split(), *name, CHART, "--namespace", "mail", *files, "--values", "-", *arguments],
+        [
+            BIN / program,
+            *command.split(),
+            *name,
+            CHART,
+            "--namespace",
+            "mail",
+            *files,
+            "--values",
+            "-",
+            *arguments,
+        ],
         env=ENVIRONMENT,
         input=yaml.dump(case.values, Dumper=Dumper),
         capture_output=True,
@@ -63,37 +85,44 @@ def lint(program, case, kubernetes):
 
 
 def in_parallel(work, items):
-    """The results of work(*item) in order, as many at a time as there are cores."""
+    """(item, work(*item)) of all in order, as many at a time as there are cores."""
+    items = list(items)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda item: work(*item), items))
+        return list(zip(items, pool.map(lambda item: work(*item), items)))
+
+
+def lint_faults():
+    for (program, case, version), done in in_parallel(lint, everything()):
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip()
+            yield f"{program} lint, {case.name}, Kubernetes {version}: {said}"
+
+
+def everything():
+    return itertools.product(HELMS, cases(), KUBERNETES)
 
 
 def all_cases():
-    """The manifests of each distinct rendering as (where it comes from, Manifests), and the faults of Helm."""
-    everything = list(itertools.product(HELMS, cases(), KUBERNETES))
-    faults = []
-    for (program, case, version), done in zip(everything, in_parallel(lint, everything)):
-        if done.returncode:
-            faults.append(f"{program} lint, {case.name}, Kubernetes {version}: {(done.stdout + done.stderr).strip()}")
-    rendered = dict(zip(((own[0], own[1].name, own[2]) for own in everything), in_parallel(template, everything)))
-    distinct = {}
-    for case, version in itertools.product(cases(), KUBERNETES):
-        both = [rendered[program, case.name, version] for program in HELMS]
+    """The distinct renderings, and the faults of Helm."""
+    faults = list(lint_faults())
+    renderings = {}
+    for (program, case, version), done in in_parallel(template, everything()):
         where = f"{case.name}, Kubernetes {version}"
-        for program, done in zip(HELMS, both):
-            if done.returncode or done.stderr:
-                faults.append(f"{program} template, {where}: {done.stderr.strip()}")
-        if both[0].stdout != both[1].stdout:
+        if done.returncode or done.stderr:
+            faults.append(f"{program} template, {where}: {done.stderr.strip()}")
+        elif program == HELMS[0]:
+            manifests = Manifests(done.stdout, case.outside)
+            renderings[case.name, version] = Rendering(case, version, manifests)
+        elif done.stdout != renderings[case.name, version].manifests.text:
             faults.append(f"{where}: {' and '.join(HELMS)} render different manifests")
-        if not both[0].returncode:
-            distinct.setdefault((case.name, both[0].stdout), (where, Manifests(both[0].stdout, case.outside)))
+    distinct = {(own.case.name, own.manifests.text): own for own in renderings.values()}
     return list(distinct.values()), faults
 
 
 def notes():
-    """What is wrong with the notes that an installation prints. Only Helm 4 shows them without a cluster."""
-    everything = [("helm4", "install", case, "--dry-run=client") for case in cases()]
-    for (_, _, case, _), done in zip(everything, in_parallel(helm, everything)):
+    """Faults of the notes that an installation prints, which only Helm 4 does without cluster."""
+    installations = [("helm4", "install", case, "--dry-run=client") for case in cases()]
+    for (_, _, case, _), done in in_parallel(helm, installations):
         text = done.stdout.partition("\nNOTES:\n")[2]
         if done.returncode or not text.strip():
             yield f"{case.name}: prints no notes: {done.stderr.strip()}"
@@ -102,24 +131,22 @@ def notes():
                 yield f"{case.name}: its notes hold {sign}"
 
 
-def refused():
-    """Values that must not pass: what each of refused.yaml is met with."""
-    listed = yaml.load((TESTS / "refused.yaml").read_text(), Loader)
-    everything = list(itertools.product(HELMS, listed))
+def refusals():
+    """Values that must not pass, upon those of the case minimal."""
     base = next(case for case in cases() if case.name == "minimal")
+    listed = yaml.load((TESTS / "refused.yaml").read_text(), Loader)
+    for one in listed:
+        yield Case(one["what"], values=merged(base.values, one["values"]), says=one["says"])
 
-    def attempt(program, refusal):
-        case = Case(refusal["what"], [], merged(base.values, refusal["values"]))
-        return template(program, case, KUBERNETES[-1])
 
-    faults = []
-    for (program, refusal), done in zip(everything, in_parallel(attempt, everything)):
+def refusal_faults():
+    attempts = itertools.product(HELMS, refusals(), KUBERNETES[-1:])
+    for (program, case, _), done in in_parallel(template, attempts):
         said = " ".join(done.stderr.split())
         if not done.returncode:
-            faults.append(f"{program} renders {refusal['what']}")
-        elif not re.search(refusal["says"], said):
-            faults.append(f"{program} refuses {refusal['what']} without /{refusal['says']}/: {said[:300]}")
-    return len(listed), faults
+            yield f"{program} renders {case.name}"
+        elif not re.search(case.says, said):
+            yield f"{program} refuses {case.name}, not by /{case.says}/: {said[:300]}"
 
 
 def merged(under, over):

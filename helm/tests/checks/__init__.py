@@ -24,5 +24,10 @@ def faults(manifests):
     """All faults as (check, line); of meaning only where there are none of form."""
     found = [(check, line) for check in BY_FORM for line in CHECKS[check](manifests)]
     if not found:
-        found = [(check, line) for check in CHECKS if check not in BY_FORM for line in CHECKS[check](manifests)]
+        found = [
+            (check, line)
+            for check in CHECKS
+            if check not in BY_FORM
+            for line in CHECKS[check](manifests)
+        ]
     return found

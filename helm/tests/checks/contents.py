@@ -1,4 +1,4 @@
-"""Files in ConfigMaps are what their names say; alerting rules are right and fire when they should."""
+"""Files in ConfigMaps are what their names say, and alerting rules fire when they should."""
 
 import functools
 import json
@@ -9,7 +9,7 @@ import tempfile
 
 import yaml
 
-from manifests import Dumper, Loader, title
+from manifests import Dumper, Loader, title, told
 
 from . import text
 
@@ -20,10 +20,10 @@ PROMTOOL = TESTS.parents[1] / "target/chart-tools/bin/promtool"
 def faults(manifests):
     for config in manifests.of("ConfigMap"):
         for name, content in config.get("data", {}).items():
-            yield from (f"{title(config)}: {name}: {fault}" for fault in file_faults(name, content))
+            yield from told(f"{title(config)}: {name}", file_faults(name, content))
     for rule in manifests.of("PrometheusRule"):
         groups = yaml.dump({"groups": rule["spec"]["groups"]}, Dumper=Dumper)
-        yield from (f"{title(rule)}: {fault}" for fault in rule_faults(groups))
+        yield from told(title(rule), rule_faults(groups))
 
 
 def file_faults(name, content):
@@ -39,7 +39,7 @@ def file_faults(name, content):
 
 @functools.cache
 def rule_faults(groups):
-    """What promtool says of rules, and of helm/tests/rules_test.yaml, which names them as rules.yaml."""
+    """What promtool says of rules, and of their tests, which name them as rules.yaml."""
     if not PROMTOOL.exists():
         return []
     with tempfile.TemporaryDirectory() as folder:

@@ -2,58 +2,63 @@
 
 import re
 
-from manifests import title
+from manifests import title, told
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 PORT = re.compile(r"(?=.*[a-z])(?!.*--)[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
-ON_EVERYTHING = ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"]
+ON_EVERYTHING = [f"app.kubernetes.io/{label}" for label in ("name", "instance", "managed-by")]
 
 
 def faults(manifests):
-    yield from repeated("the release", [title(document) for document in manifests.documents])
+    yield from told("the release", repeated([title(one) for one in manifests.documents]))
     for document in manifests.documents:
-        name = document["metadata"]["name"]
-        form = SERVICE if document["kind"] == "Service" else LABEL
-        if not form.fullmatch(name):
-            yield f"{title(document)}: is no name of at most 63 letters, digits and hyphens"
-        labels = document["metadata"].get("labels", {})
-        for key in ON_EVERYTHING:
-            if key not in labels:
-                yield f"{title(document)}: has no label {key}"
-        for key, value in labels.items():
-            if not LABEL_VALUE.fullmatch(value):
-                yield f"{title(document)}: label {key} cannot be {value!r}"
+        yield from told(title(document), document_faults(document))
     for service in manifests.of("Service"):
         ports = service["spec"]["ports"]
-        yield from ports_faults(title(service), ports)
-        yield from repeated(title(service), [(port["port"], port.get("protocol", "TCP")) for port in ports])
-    for pod in manifests.pods():
-        yield from pod_faults(title(pod.owner), pod)
+        yield from told(title(service), port_name_faults(ports))
+        yield from told(title(service), repeated([port["port"] for port in ports]))
+    for pod in manifests.pods:
+        yield from told(pod.title, pod_faults(pod))
 
 
-def pod_faults(where, pod):
-    yield from repeated(where, [container["name"] for container in pod.containers])
-    yield from repeated(where, [volume["name"] for volume in pod.spec.get("volumes", [])])
-    yield from ports_faults(where, pod.ports())
-    yield from repeated(where, [port["containerPort"] for port in pod.ports()])
+def document_faults(document):
+    form = SERVICE if document["kind"] == "Service" else LABEL
+    if not form.fullmatch(document["metadata"]["name"]):
+        yield "is no name of at most 63 letters, digits and hyphens"
+    labels = document["metadata"].get("labels", {})
+    for key in ON_EVERYTHING:
+        if key not in labels:
+            yield f"has no label {key}"
+    yield from label_faults(labels)
+
+
+def pod_faults(pod):
+    yield from label_faults(pod.labels)
+    yield from port_name_faults(pod.ports)
+    yield from repeated([port["containerPort"] for port in pod.ports])
+    yield from repeated([container["name"] for container in pod.containers])
+    yield from repeated([volume["name"] for volume in pod.spec.get("volumes", [])])
     for container in pod.containers:
-        yield from repeated(where, [variable["name"] for variable in container.get("env", [])])
-        yield from repeated(where, [mount["mountPath"] for mount in container.get("volumeMounts", [])])
-    for key, value in pod.labels.items():
+        yield from repeated([variable["name"] for variable in container.get("env", [])])
+        yield from repeated([mount["mountPath"] for mount in container.get("volumeMounts", [])])
+
+
+def label_faults(labels):
+    for key, value in labels.items():
         if not LABEL_VALUE.fullmatch(value):
-            yield f"{where}: label {key} of its pods cannot be {value!r}"
+            yield f"label {key} cannot be {value!r}"
 
 
-def ports_faults(where, ports):
+def port_name_faults(ports):
     names = [port["name"] for port in ports if "name" in port]
-    yield from repeated(where, names)
+    yield from repeated(names)
     for name in names:
         if not PORT.fullmatch(name):
-            yield f"{where}: port name {name!r} is not at most 15 small letters, digits and hyphens"
+            yield f"port name {name!r} is not at most 15 small letters, digits and hyphens"
 
 
-def repeated(where, names):
+def repeated(names):
     for name in sorted({str(name) for name in names if names.count(name) > 1}):
-        yield f"{where}: has {name} more than once"
+        yield f"has {name} more than once"

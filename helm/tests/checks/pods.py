@@ -1,108 +1,108 @@
-"""No pod needs a privilege that Pod Security "restricted" refuses, and all are hardened beyond that."""
+"""No pod needs a privilege that Pod Security "restricted" refuses, or could do without."""
 
-from manifests import title
+from manifests import told
 
-VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
-PROFILES = ("RuntimeDefault", "Localhost")
-SELINUX_TYPES = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
-SYSCTLS = {
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.tcp_wmem",
+# The Pod Security Standards: "baseline", and what "restricted" adds, as fields and the values that
+# they may have; None stands for a field that is not there.
+NO = [None, False]
+CONFINED = ["RuntimeDefault", "Localhost"]
+POD = {"hostNetwork": NO, "hostPID": NO, "hostIPC": NO}
+CONTAINER = {
+    "privileged": NO,
+    "allowPrivilegeEscalation": [False],
+    "procMount": [None, "Default"],
 }
+# Of a container, or else of its pod.
+INHERITED = {"runAsNonRoot": [True], "seccompProfile.type": CONFINED}
+POD_AND_CONTAINER = {
+    "windowsOptions.hostProcess": NO,
+    "seccompProfile.type": [None, *CONFINED],
+    "appArmorProfile.type": [None, *CONFINED],
+    "seLinuxOptions.type": [
+        None,
+        "",
+        *(f"container_{name}t" for name in ("", "init_", "kvm_", "engine_")),
+    ],
+    "seLinuxOptions.user": [None, ""],
+    "seLinuxOptions.role": [None, ""],
+}
+VOLUMES = (
+    "configMap csi downwardAPI emptyDir ephemeral persistentVolumeClaim projected secret".split()
+)
+CAPABILITIES = ["NET_BIND_SERVICE"]
+# Some more are allowed; the gateway needs none.
+SYSCTLS = ["net.ipv4.ip_unprivileged_port_start"]
+HANDLERS = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
 def restricted(manifests):
-    """The Pod Security Standards, level "restricted", which holds "baseline" too."""
-    for pod in manifests.pods():
-        where = title(pod.owner)
-        yield from (f"{where}: {fault}" for fault in of_pod(pod.spec))
+    for pod in manifests.pods:
+        yield from told(pod.title, pod_faults(pod.spec))
         for container in pod.containers:
-            yield from (f"{where}, {container['name']}: {fault}" for fault in of_container(pod.spec, container))
+            faults = container_faults(container, pod.spec.get("securityContext", {}))
+            yield from told(f"{pod.title}, {container['name']}", faults)
 
 
-def of_pod(spec):
-    for field in ("hostNetwork", "hostPID", "hostIPC"):
-        if spec.get(field):
-            yield f"{field} is set"
+def pod_faults(spec):
     context = spec.get("securityContext", {})
+    yield from field_faults(spec, POD)
+    yield from field_faults(context, POD_AND_CONTAINER)
+    yield from root_faults(context)
     for sysctl in context.get("sysctls", []):
         if sysctl["name"] not in SYSCTLS:
-            yield f"sysctl {sysctl['name']} is not a safe one"
+            yield f"sets {sysctl['name']}"
     for volume in spec.get("volumes", []):
-        for source in set(volume) - {"name"} - VOLUMES:
+        for source in set(volume) - {"name", *VOLUMES}:
             yield f"volume {volume['name']} is a {source}"
-    yield from of_either(context)
 
 
-def of_container(pod, container):
+def container_faults(container, of_pod):
     context = container.get("securityContext", {})
-    both = {**pod.get("securityContext", {}), **context}
-    if context.get("privileged"):
-        yield "is privileged"
-    if context.get("allowPrivilegeEscalation") is not False:
-        yield "allowPrivilegeEscalation is not false"
-    if both.get("runAsNonRoot") is not True:
-        yield "runAsNonRoot is not true"
-    if both.get("seccompProfile", {}).get("type") not in PROFILES:
-        yield "has no seccompProfile"
+    yield from field_faults(context, CONTAINER | POD_AND_CONTAINER)
+    yield from field_faults(of_pod | context, INHERITED)
+    yield from root_faults(context)
     capabilities = context.get("capabilities", {})
     if "ALL" not in capabilities.get("drop", []):
         yield "does not drop ALL capabilities"
-    for capability in set(capabilities.get("add", [])) - {"NET_BIND_SERVICE"}:
+    for capability in set(capabilities.get("add", [])) - set(CAPABILITIES):
         yield f"adds the capability {capability}"
-    if context.get("procMount", "Default") != "Default":
-        yield "procMount is not Default"
     for port in container.get("ports", []):
         if port.get("hostPort"):
             yield f"takes port {port['hostPort']} of its node"
-    handlers = [container.get(probe, {}) for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
-    handlers += container.get("lifecycle", {}).values()
-    for handler in handlers:
-        if handler.get("httpGet", {}).get("host") or handler.get("tcpSocket", {}).get("host"):
-            yield "a probe or hook asks another host"
-    yield from of_either(context)
+    handlers = [container.get(name, {}) for name in HANDLERS]
+    for handler in [*handlers, *container.get("lifecycle", {}).values()]:
+        for kind in ("httpGet", "tcpSocket"):
+            if handler.get(kind, {}).get("host"):
+                yield f"a {kind} asks {handler[kind]['host']}"
 
 
-def of_either(context):
-    """What a pod may not say, and a container neither."""
+def root_faults(context):
     if context.get("runAsUser") == 0:
         yield "runs as root"
-    if context.get("windowsOptions", {}).get("hostProcess"):
-        yield "is a process of its node"
-    if context.get("seccompProfile", {}).get("type", "RuntimeDefault") not in PROFILES:
-        yield "its seccompProfile confines nothing"
-    if context.get("appArmorProfile", {}).get("type", "RuntimeDefault") not in PROFILES:
-        yield "its appArmorProfile confines nothing"
-    selinux = context.get("seLinuxOptions", {})
-    if selinux.get("type") not in SELINUX_TYPES or selinux.get("user") or selinux.get("role"):
-        yield "its seLinuxOptions are not those of a container"
+
+
+def field_faults(node, fields):
+    for path, values in fields.items():
+        value = node
+        for key in path.split("."):
+            value = (value or {}).get(key)
+        if value not in values:
+            yield f"{path} is {'not set' if value is None else value}"
 
 
 def hardening(manifests):
     """What no standard asks of everybody, and this gateway can do with."""
-    for pod in manifests.pods():
-        where = title(pod.owner)
-        for field in ("automountServiceAccountToken", "enableServiceLinks"):
-            if pod.spec.get(field) is not False:
-                yield f"{where}: {field} is not false"
+    for pod in manifests.pods:
+        fields = {"automountServiceAccountToken": [False], "enableServiceLinks": [False]}
+        yield from told(pod.title, field_faults(pod.spec, fields))
         for container in pod.containers:
-            yield from (f"{where}, {container['name']}: {fault}" for fault in hardened(pod.spec, container))
+            faults = hardening_faults(container, pod.spec.get("securityContext", {}))
+            yield from told(f"{pod.title}, {container['name']}", faults)
 
 
-def hardened(pod, container):
-    context = {**pod.get("securityContext", {}), **container.get("securityContext", {})}
-    if context.get("readOnlyRootFilesystem") is not True:
-        yield "can write to its root file system"
+def hardening_faults(container, of_pod):
+    context = of_pod | container.get("securityContext", {})
+    yield from field_faults(context, {"readOnlyRootFilesystem": [True]})
     for field in ("runAsUser", "runAsGroup"):
         if context.get(field, 0) < 10000:
             yield f"{field} may be one of the node's own"

@@ -1,19 +1,31 @@
 """What a pod names is there: volumes, Secrets, ConfigMaps and their keys, its ServiceAccount."""
 
-from manifests import title
+import typing
+
+from manifests import title, told
 
 # What cert-manager puts into the Secret of a Certificate.
 CERTIFICATE_KEYS = {"tls.crt", "tls.key", "ca.crt"}
+VOLUMES = {"Secret": "secret", "ConfigMap": "configMap"}
+VARIABLES = {"Secret": "secretKeyRef", "ConfigMap": "configMapKeyRef"}
+ALL_VARIABLES = {"Secret": "secretRef", "ConfigMap": "configMapRef"}
+
+
+class Reference(typing.NamedTuple):
+    kind: str
+    name: str
+    keys: list
+    # What refers to it.
+    place: str
 
 
 def faults(manifests):
     used = set()
-    for pod in manifests.pods():
-        where = title(pod.owner)
-        for kind, name, keys, what in references(pod):
-            used.add((kind, name))
-            yield from (f"{where}: {what}: {fault}" for fault in missing(manifests, kind, name, keys))
-        yield from mount_faults(where, pod)
+    for pod in manifests.pods:
+        for reference in references(pod):
+            used.add((reference.kind, reference.name))
+            yield from told(f"{pod.title}: {reference.place}", missing(manifests, reference))
+        yield from told(pod.title, mount_faults(pod))
     for certificate in manifests.of("Certificate"):
         secret = certificate["spec"]["secretName"]
         if ("Secret", secret) not in used:
@@ -21,42 +33,45 @@ def faults(manifests):
 
 
 def references(pod):
-    """Each reference of a pod as (kind, name, keys, where it stands)."""
     account = pod.spec.get("serviceAccountName")
     if account:
-        yield "ServiceAccount", account, [], "serviceAccountName"
+        yield Reference("ServiceAccount", account, [], "serviceAccountName")
     for secret in pod.spec.get("imagePullSecrets", []):
-        yield "Secret", secret["name"], [], "imagePullSecrets"
-    for name, volume in pod.volumes.items():
-        for kind, source in volume_sources(volume):
-            keys = [item["key"] for item in source.get("items", [])]
-            yield kind, source.get("secretName") or source["name"], keys, f"volume {name}"
-            used_by = [mount for container in pod.containers for mount in container.get("volumeMounts", [])]
-            for mount in used_by:
-                if mount["name"] == name and "subPath" in mount and not keys:
-                    yield kind, source.get("secretName") or source["name"], [mount["subPath"]], f"subPath of {name}"
+        yield Reference("Secret", secret["name"], [], "imagePullSecrets")
+    for volume in pod.volumes.values():
+        yield from volume_references(pod, volume)
     for container in pod.containers:
         for variable in container.get("env", []):
-            source = variable.get("valueFrom", {})
-            for kind, field in (("Secret", "secretKeyRef"), ("ConfigMap", "configMapKeyRef")):
-                if field in source:
-                    yield kind, source[field]["name"], [source[field]["key"]], f"variable {variable['name']}"
-        for source in container.get("envFrom", []):
-            for kind, field in (("Secret", "secretRef"), ("ConfigMap", "configMapRef")):
-                if field in source:
-                    yield kind, source[field]["name"], [], "envFrom"
+            for kind, source in sources(variable.get("valueFrom", {}), VARIABLES):
+                place = f"variable {variable['name']}"
+                yield Reference(kind, source["name"], [source["key"]], place)
+        for origin in container.get("envFrom", []):
+            for kind, source in sources(origin, ALL_VARIABLES):
+                yield Reference(kind, source["name"], [], "envFrom")
+
+
+def volume_references(pod, volume):
+    paths = [mount.get("subPath") for mount in pod.mounts if mount["name"] == volume["name"]]
+    for kind, source in volume_sources(volume):
+        keys = [item["key"] for item in source.get("items", [])] or [key for key in paths if key]
+        name = source.get("secretName") or source["name"]
+        yield Reference(kind, name, keys, f"volume {volume['name']}")
 
 
 def volume_sources(volume):
-    """The Secrets and ConfigMaps of a volume, projected ones too, that must be there."""
-    sources = [volume, *volume.get("projected", {}).get("sources", [])]
-    for source in sources:
-        for kind, field in (("Secret", "secret"), ("ConfigMap", "configMap")):
-            if field in source and not source[field].get("optional"):
-                yield kind, source[field]
+    """The Secrets and ConfigMaps of a volume, also of a projected one, that must be there."""
+    for one in [volume, *volume.get("projected", {}).get("sources", [])]:
+        yield from sources(one, VOLUMES)
 
 
-def missing(manifests, kind, name, keys):
+def sources(node, fields):
+    for kind, field in fields.items():
+        if field in node and not node[field].get("optional"):
+            yield kind, node[field]
+
+
+def missing(manifests, reference):
+    kind, name, keys, _ = reference
     if f"{kind}/{name}" in manifests.outside:
         return
     present = provided_keys(manifests, kind, name)
@@ -72,14 +87,15 @@ def provided_keys(manifests, kind, name):
     """The keys of a Secret or ConfigMap, or None where the release has none of this name."""
     document = manifests.find(kind, name)
     if document:
-        return {*document.get("data", {}), *document.get("stringData", {}), *document.get("binaryData", {})}
+        fields = ("data", "stringData", "binaryData")
+        return {key for field in fields for key in document.get(field, {})}
     certificates = [own["spec"]["secretName"] for own in manifests.of("Certificate")]
     return CERTIFICATE_KEYS if kind == "Secret" and name in certificates else None
 
 
-def mount_faults(where, pod):
-    mounted = {mount["name"] for container in pod.containers for mount in container.get("volumeMounts", [])}
+def mount_faults(pod):
+    mounted = {mount["name"] for mount in pod.mounts}
     for name in sorted(mounted - set(pod.volumes)):
-        yield f"{where}: volumeMount {name} has no volume"
+        yield f"volumeMount {name} has no volume"
     for name in sorted(set(pod.volumes) - mounted):
-        yield f"{where}: no container mounts volume {name}"
+        yield f"no container mounts volume {name}"

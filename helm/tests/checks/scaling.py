@@ -2,22 +2,24 @@
 
 import math
 
-from manifests import title
+from manifests import title, told
+
+SCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 
 
 def faults(manifests):
-    scalers = manifests.of("HorizontalPodAutoscaler", "ScaledObject")
-    for scaler in scalers:
-        yield from scaler_faults(manifests, scaler)
+    scalers = manifests.of(*SCALERS)
     targets = [target(scaler) for scaler in scalers]
+    for scaler in scalers:
+        yield from told(title(scaler), scaler_faults(manifests, scaler))
     for deployment in manifests.of("Deployment", "StatefulSet"):
-        own = (deployment["kind"], deployment["metadata"]["name"])
-        if targets.count(own) > 1:
-            yield f"{title(deployment)}: {targets.count(own)} autoscalers pull at it"
-        if own in targets and "replicas" in deployment["spec"]:
-            yield f"{title(deployment)}: sets replicas, which each upgrade would put back against its autoscaler"
+        count = targets.count((deployment["kind"], deployment["metadata"]["name"]))
+        if count > 1:
+            yield f"{title(deployment)}: {count} autoscalers pull at it"
+        if count and "replicas" in deployment["spec"]:
+            yield f"{title(deployment)}: sets replicas, against its autoscaler"
     for budget in manifests.of("PodDisruptionBudget"):
-        yield from budget_faults(manifests, budget)
+        yield from told(title(budget), budget_faults(manifests, budget))
 
 
 def target(scaler):
@@ -33,20 +35,19 @@ def bounds(scaler):
 
 
 def scaler_faults(manifests, scaler):
-    workload = manifests.find(*target(scaler))
     least, most = bounds(scaler)
     if least < 1:
-        yield f"{title(scaler)}: scales down to nothing, and clients are refused"
+        yield "scales down to nothing, and clients are refused"
     if least > most:
-        yield f"{title(scaler)}: its least replicas, {least}, are more than its most, {most}"
+        yield f"its least replicas, {least}, are more than its most, {most}"
+    workload = manifests.find(*target(scaler))
     if not workload:
-        yield f"{title(scaler)}: there is no {' '.join(target(scaler))}"
+        yield f"there is no {' '.join(target(scaler))}"
         return
     for container in workload["spec"]["template"]["spec"]["containers"]:
-        requests = container.get("resources", {}).get("requests", {})
         for resource in utilizations(scaler):
-            if resource not in requests:
-                yield f"{title(scaler)}: scales by {resource}, and container {container['name']} requests none"
+            if resource not in container.get("resources", {}).get("requests", {}):
+                yield f"scales by {resource}, of which {container['name']} requests none"
 
 
 def utilizations(scaler):
@@ -56,7 +57,10 @@ def utilizations(scaler):
         if resource.get("target", {}).get("type") == "Utilization":
             yield resource["name"]
     for trigger in scaler["spec"].get("triggers", []):
-        if trigger["type"] in ("cpu", "memory") and trigger.get("metricType", "Utilization") == "Utilization":
+        if (
+            trigger["type"] in ("cpu", "memory")
+            and trigger.get("metricType", "Utilization") == "Utilization"
+        ):
             yield trigger["type"]
 
 
@@ -64,7 +68,7 @@ def budget_faults(manifests, budget):
     spec = budget["spec"]
     pods = manifests.selected_pods(spec["selector"].get("matchLabels", {}))
     if not pods:
-        yield f"{title(budget)}: selects no pod"
+        yield "selects no pod"
     for pod in pods:
         replicas = least_replicas(manifests, pod.owner)
         if "minAvailable" in spec:
@@ -72,11 +76,11 @@ def budget_faults(manifests, budget):
         else:
             spare = portion(spec["maxUnavailable"], replicas)
         if spare < 1:
-            yield f"{title(budget)}: with {replicas} of {title(pod.owner)} no pod may ever be evicted"
+            yield f"with {replicas} of {pod.title} no pod may ever be evicted"
 
 
 def least_replicas(manifests, owner):
-    for scaler in manifests.of("HorizontalPodAutoscaler", "ScaledObject"):
+    for scaler in manifests.of(*SCALERS):
         if target(scaler) == (owner["kind"], owner["metadata"]["name"]):
             return bounds(scaler)[0]
     return owner["spec"].get("replicas", 1)

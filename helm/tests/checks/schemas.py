@@ -39,7 +39,10 @@ def native_faults(text):
 
 @functools.cache
 def custom_validators():
-    return {kind: jsonschema.Draft202012Validator(schema) for kind, schema in json.loads(CUSTOM.read_text()).items()}
+    return {
+        kind: jsonschema.Draft202012Validator(schema)
+        for kind, schema in json.loads(CUSTOM.read_text()).items()
+    }
 
 
 def custom(manifests):
@@ -55,7 +58,7 @@ def custom(manifests):
 
 
 def empty(manifests):
-    """A key without a value, which schemas let pass, is what a template leaves that found nothing."""
+    """Schemas let a key without value pass: it is what a template leaves that found none."""
     for document in manifests.documents:
         for path in empty_paths(document, ""):
             yield f"{title(document)}: {path} has no value"

@@ -1,36 +1,45 @@
-"""The gateway starts with what it finds in its pod, and the pod's ports and times are those of its settings."""
+"""The gateway starts with what it finds in its pod, whose ports and times are its own."""
 
 import functools
 import re
 import urllib.parse
 
 import gateway
-from manifests import selects, title
-from pod_files import surroundings
-
-from .network import allowed
+from manifests import allowed, title, told
+from surroundings import surroundings
 
 CHART = gateway.ROOT / "helm/smtp-gateway"
 DOCKERFILE = gateway.ROOT / "deployment/docker/Dockerfile"
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
 def faults(manifests):
-    for deployment in manifests.of("Deployment"):
-        pod = next(pod for pod in manifests.pods() if pod.owner is deployment)
-        for container in deployment["spec"]["template"]["spec"]["containers"]:
-            settings, found = in_force(manifests, pod, container)
-            found += [*port_faults(settings, container), *time_faults(settings, pod), *memory_faults(settings, container)]
-            found += [*probe_faults(settings, container), *egress_faults(settings, manifests, pod)]
-            yield from (f"{title(deployment)}: {fault}" for fault in found)
-    for pod in manifests.pods():
+    for pod in manifests.pods:
         for container in pod.containers:
-            yield from (f"{title(pod.owner)}: {fault}" for fault in gateway.usage_faults(tuple(container.get("args", []))))
+            arguments = tuple(container.get("args", []))
+            yield from told(pod.title, gateway.usage_faults(arguments))
+            if pod.owner["kind"] == "Deployment":
+                yield from told(pod.title, gateway_faults(manifests, pod, container))
     for monitor in manifests.of("ServiceMonitor"):
         for endpoint in monitor["spec"]["endpoints"]:
-            yield from (f"{title(monitor)}: {fault}" for fault in path_faults(endpoint.get("path", "/metrics")))
+            yield from told(title(monitor), path_faults(endpoint.get("path", "/metrics")))
+
+
+def gateway_faults(manifests, pod, container):
+    settings, found = in_force(manifests, pod, container)
+    if found:
+        yield from found
+        return
+    values = {key: setting.value for key, setting in settings.items()}
+    yield from port_faults(values, container)
+    yield from memory_faults(values, container)
+    yield from probe_faults(values, container)
+    yield from time_faults(values, pod)
+    yield from egress_faults(values, manifests.policies(pod, "Egress"))
 
 
 def in_force(manifests, pod, container):
+    """What the gateway makes of all that its container finds; settings by key, and faults."""
     files, environment, arguments = surroundings(manifests, pod, container)
     environment = image_environment() | environment
     # No text need name the certificate's paths, as they have defaults.
@@ -38,12 +47,12 @@ def in_force(manifests, pod, container):
         path = gateway.defaults()[f"tls.{key}"]
         if path in files and not any(key in content for content in files.values()):
             environment.setdefault(name, path)
-    settings, faults = gateway.check(files, environment, arguments)
-    return settings, list(faults)
+    return gateway.check(files, environment, arguments)
 
 
 @functools.cache
 def image_environment():
+    """The variables that the image sets."""
     if not DOCKERFILE.exists():
         return {}
     last_stage = DOCKERFILE.read_text().replace("\\\n", " ").rpartition("\nFROM ")[2]
@@ -51,53 +60,36 @@ def image_environment():
     return dict(re.findall(r'(\w+)="?([^"\s]*)"?', " ".join(lines)))
 
 
-def port_faults(settings, container):
-    if not settings:
-        return
-    listeners = [listener["port"] for listener in settings["smtp.listeners"].value]
-    if "smtp.port" in settings:
-        listeners[0] = settings["smtp.port"].value
-    bound = {*listeners, settings["http.port"].value}
-    named = {port["containerPort"] for port in container.get("ports", [])}
-    if bound != named or len(bound) != len(listeners) + 1:
-        yield f"the gateway binds {sorted([*listeners, settings['http.port'].value])}, and the container has {sorted(named)}"
-    for port in bound:
-        if port < 1024:
-            yield f"port {port} needs a privilege"
+def port_faults(values, container):
+    bound = [listener["port"] for listener in values["smtp.listeners"]]
+    bound[0] = values.get("smtp.port", bound[0])
+    bound = sorted([*bound, values["http.port"]])
+    named = sorted(port["containerPort"] for port in container.get("ports", []))
+    if bound != named:
+        yield f"the gateway binds the ports {bound}, and its container has {named}"
+    if bound[0] < 1024:
+        yield f"to bind port {bound[0]} takes a privilege"
 
 
-def time_faults(settings, pod):
-    if not settings:
-        return
-    drain = sum(gateway.seconds(settings[key].value) for key in ("drain.pause", "drain.deadline"))
-    grace = pod.spec.get("terminationGracePeriodSeconds", 30)
-    if grace < drain:
-        yield f"a drain may take {drain:g} s, and terminationGracePeriodSeconds is {grace}"
-
-
-def memory_faults(settings, container):
-    limit = container.get("resources", {}).get("limits", {}).get("memory")
-    if not settings or not limit:
-        return
-    available = gateway.octets(settings["limits.available_memory"].value)
+def memory_faults(values, container):
+    limit = container["resources"].get("limits", {}).get("memory", 0)
+    available = gateway.octets(values["limits.available_memory"])
     if available > gateway.octets(limit):
         yield f"limits.available_memory is {available}, and the container is killed at {limit}"
 
 
-def probe_faults(settings, container):
-    if not settings:
-        return
+def probe_faults(values, container):
     ports = {port.get("name"): port["containerPort"] for port in container.get("ports", [])}
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+    for probe in PROBES:
         request = container.get(probe, {}).get("httpGet")
         if not request:
             yield f"has no {probe} that asks by HTTP"
             continue
-        if ports.get(request["port"], request["port"]) != settings["http.port"].value:
+        if ports.get(request["port"], request["port"]) != values["http.port"]:
             yield f"{probe} asks at port {request['port']}, which speaks no HTTP"
         if request.get("scheme", "HTTP") != "HTTP":
             yield f"{probe} asks by {request['scheme']}"
-        yield from (f"{probe}: {fault}" for fault in path_faults(request.get("path", "/")))
+        yield from told(probe, path_faults(request.get("path", "/")))
 
 
 def path_faults(path):
@@ -105,42 +97,48 @@ def path_faults(path):
         yield f"the gateway answers {gateway.status(path)} at {path}"
 
 
-def egress_faults(settings, manifests, pod):
-    policies = [
-        policy
-        for policy in manifests.of("NetworkPolicy")
-        if selects(policy["spec"]["podSelector"].get("matchLabels", {}), pod.labels)
-        and "Egress" in policy["spec"]["policyTypes"]
-    ]
+def time_faults(values, pod):
+    drain = sum(gateway.seconds(values[key]) for key in ("drain.pause", "drain.deadline"))
+    grace = pod.spec.get("terminationGracePeriodSeconds", 30)
+    if grace < drain:
+        yield f"a drain may take {drain:g} s, and terminationGracePeriodSeconds is {grace}"
+
+
+def egress_faults(values, policies):
     for key in ("api.url", "auth.url"):
-        url = urllib.parse.urlsplit(settings[key].value if settings else "")
+        url = urllib.parse.urlsplit(values[key])
         port = url.port or {"http": 80, "https": 443}.get(url.scheme)
         if policies and port and not {(port, "TCP"), (None, "TCP")} & allowed(policies, "egress"):
             yield f"no NetworkPolicy lets out to port {port}, where {key} is"
 
 
 def default_faults(manifests, given):
-    """What the chart sets, besides the settings that were given to it, is the binary's default or has a reason.
+    """What the chart sets, besides what was given to it, is the binary's default or has a reason.
 
     A reason stands in the chart as "Differs from the binary: <key>: <why>".
     """
-    given = set(keys(given, ""))
-    reasons = {}
+    reasons = set()
     for file in [CHART / "values.yaml", *(CHART / "templates").iterdir()]:
-        reasons |= dict(re.findall(r"Differs from the binary: ([a-z_.]+): (\w.*)", file.read_text()))
+        reasons |= set(re.findall(r"Differs from the binary: ([a-z_.]+): \w", file.read_text()))
     differing = set()
-    for deployment in manifests.of("Deployment"):
-        pod = next(pod for pod in manifests.pods() if pod.owner is deployment)
-        for container in deployment["spec"]["template"]["spec"]["containers"]:
-            settings, _ = in_force(manifests, pod, container)
-            for key, setting in settings.items():
-                ours = setting.source != "default" and setting.source not in image_environment()
-                if ours and key not in given and gateway.defaults().get(key) != setting.value:
-                    differing.add(key)
-    for key in sorted(differing - set(reasons)):
+    for pod in manifests.pods:
+        if pod.owner["kind"] == "Deployment":
+            differing |= differences(manifests, pod) - set(keys(given, ""))
+    for key in sorted(differing - reasons):
         yield f"the chart sets {key}, differently from the binary, and gives no reason"
-    for key in sorted(set(reasons) - differing):
+    for key in sorted(reasons - differing):
         yield f"the chart tells why {key} differs from the binary, and it does not"
+
+
+def differences(manifests, pod):
+    """The settings that are not the binary's defaults, save for those of the image."""
+    return {
+        key
+        for container in pod.containers
+        for key, setting in in_force(manifests, pod, container)[0].items()
+        if setting.source not in ("default", *image_environment())
+        and setting.value != gateway.defaults().get(key)
+    }
 
 
 def keys(settings, path):

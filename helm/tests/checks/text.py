@@ -7,13 +7,15 @@ import re
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
+from manifests import told
+
 CONFIG = YamlLintConfig(file=str(pathlib.Path(__file__).parents[1] / "yamllint.yaml"))
 
 
 def faults(manifests):
     for document in re.split(r"^---\n", manifests.text, flags=re.MULTILINE):
         kind = re.search(r"^kind: .*$", document, re.MULTILINE)
-        yield from (f"{kind[0] if kind else 'a manifest'}: {fault}" for fault in faults_of(document))
+        yield from told(kind[0] if kind else "a manifest", faults_of(document))
 
 
 @functools.cache

@@ -30,9 +30,13 @@ def mounted(manifests, container, mount, kind, source):
     items = {item["key"]: item["path"] for item in source.get("items", [])}
     keys = contents(manifests, kind, name)
     if f"{kind}/{name}" in manifests.outside:
-        wanted = set(items) or CERTIFICATE_KEYS | mentioned(manifests, container, mount["mountPath"])
+        wanted = set(items) or CERTIFICATE_KEYS | mentioned(
+            manifests, container, mount["mountPath"]
+        )
         keys = {key: stand_in(key) for key in wanted}
-    files = {items.get(key, key): content for key, content in keys.items() if key in items or not items}
+    files = {
+        items.get(key, key): content for key, content in keys.items() if key in items or not items
+    }
     if "subPath" in mount:
         return {mount["mountPath"]: files[mount["subPath"]]} if mount["subPath"] in files else {}
     return {f"{mount['mountPath']}/{path}": content for path, content in files.items()}
@@ -40,7 +44,9 @@ def mounted(manifests, container, mount, kind, source):
 
 def contents(manifests, kind, name):
     """What the release itself puts into a Secret or ConfigMap."""
-    if kind == "Secret" and any(own["spec"]["secretName"] == name for own in manifests.of("Certificate")):
+    if kind == "Secret" and any(
+        own["spec"]["secretName"] == name for own in manifests.of("Certificate")
+    ):
         return {key: stand_in(key) for key in CERTIFICATE_KEYS}
     document = manifests.find(kind, name) or {}
     data = document.get("data", {})
@@ -51,7 +57,9 @@ def contents(manifests, kind, name):
 
 def mentioned(manifests, container, path):
     """The files below a path that settings name: a Secret from outside is believed to hold them."""
-    texts = [text for config in manifests.of("ConfigMap") for text in config.get("data", {}).values()]
+    texts = [
+        text for config in manifests.of("ConfigMap") for text in config.get("data", {}).values()
+    ]
     texts += [str(variable.get("value")) for variable in container.get("env", [])]
     return {found for text in texts for found in re.findall(re.escape(path) + r"/([\w.-]+)", text)}
 
@@ -62,7 +70,9 @@ def variables(container):
         source = variable.get("valueFrom", {})
         if "resourceFieldRef" in source:
             field, _, resource = source["resourceFieldRef"]["resource"].partition(".")
-            found[variable["name"]] = str(octets(container["resources"].get(field, {}).get(resource, 0)))
+            found[variable["name"]] = str(
+                octets(container["resources"].get(field, {}).get(resource, 0))
+            )
         else:
             found[variable["name"]] = str(variable.get("value", "stand-in"))
     return found
@@ -83,7 +93,9 @@ def pair():
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=90))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("mail.example.com")]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("mail.example.com")]), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
