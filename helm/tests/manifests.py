@@ -14,6 +14,8 @@ TEMPLATES = {
     "Pod": [],
 }
 
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+
 
 class Manifests:
     """What one `helm template` printed, and what the cluster has besides, as "Secret/name"."""

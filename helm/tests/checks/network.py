@@ -1,6 +1,6 @@
 """Traffic finds its way: selectors select, ports lead to ports, policies let through."""
 
-from manifests import allowed, selects, title, told
+from manifests import PROBES, allowed, selects, title, told
 
 # Fields of a Service, and the types that may have them.
 BY_TYPE = {
@@ -64,7 +64,7 @@ def probe_faults(_, pod):
     for container in pod.containers:
         ports = container.get("ports", [])
         own = [port.get("name") for port in ports] + [port["containerPort"] for port in ports]
-        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        for probe in PROBES:
             for handler in ("httpGet", "tcpSocket", "grpc"):
                 port = container.get(probe, {}).get(handler, {}).get("port")
                 if port is not None and port not in own:

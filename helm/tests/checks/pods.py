@@ -1,6 +1,6 @@
 """No pod needs a privilege that Pod Security "restricted" refuses, or could do without."""
 
-from manifests import told
+from manifests import PROBES, told
 
 # The Pod Security Standards: "baseline", and what "restricted" adds, as fields and the values that
 # they may have; None stands for a field that is not there.
@@ -12,27 +12,22 @@ CONTAINER = {
     "allowPrivilegeEscalation": [False],
     "procMount": [None, "Default"],
 }
+SELINUX_TYPES = [None, "", *(f"container_{of}t" for of in ("", "init_", "kvm_", "engine_"))]
 # Of a container, or else of its pod.
 INHERITED = {"runAsNonRoot": [True], "seccompProfile.type": CONFINED}
 POD_AND_CONTAINER = {
     "windowsOptions.hostProcess": NO,
     "seccompProfile.type": [None, *CONFINED],
     "appArmorProfile.type": [None, *CONFINED],
-    "seLinuxOptions.type": [
-        None,
-        "",
-        *(f"container_{name}t" for name in ("", "init_", "kvm_", "engine_")),
-    ],
+    "seLinuxOptions.type": SELINUX_TYPES,
     "seLinuxOptions.user": [None, ""],
     "seLinuxOptions.role": [None, ""],
 }
-VOLUMES = (
-    "configMap csi downwardAPI emptyDir ephemeral persistentVolumeClaim projected secret".split()
-)
+VOLUMES = ["configMap", "downwardAPI", "emptyDir", "projected", "secret"]
+VOLUMES += ["csi", "ephemeral", "persistentVolumeClaim"]
 CAPABILITIES = ["NET_BIND_SERVICE"]
 # Some more are allowed; the gateway needs none.
 SYSCTLS = ["net.ipv4.ip_unprivileged_port_start"]
-HANDLERS = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
 def restricted(manifests):
@@ -69,7 +64,7 @@ def container_faults(container, of_pod):
     for port in container.get("ports", []):
         if port.get("hostPort"):
             yield f"takes port {port['hostPort']} of its node"
-    handlers = [container.get(name, {}) for name in HANDLERS]
+    handlers = [container.get(name, {}) for name in PROBES]
     for handler in [*handlers, *container.get("lifecycle", {}).values()]:
         for kind in ("httpGet", "tcpSocket"):
             if handler.get(kind, {}).get("host"):

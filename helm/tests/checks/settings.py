@@ -5,12 +5,11 @@ import re
 import urllib.parse
 
 import gateway
-from manifests import allowed, title, told
+from manifests import PROBES, allowed, title, told
 from surroundings import surroundings
 
 CHART = gateway.ROOT / "helm/smtp-gateway"
 DOCKERFILE = gateway.ROOT / "deployment/docker/Dockerfile"
-PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
 def faults(manifests):
