@@ -3,12 +3,25 @@ What no schema can say: values that contradict each other, or with which no gate
 faults are told at once.
 */}}
 {{- define "smtp-gateway.checks" -}}
-{{- $faults := list -}}
-{{- $config := .Values.config -}}
-{{- $api := $config.api | default dict -}}
-{{- $auth := $config.auth | default dict -}}
+{{- $faults := concat
+  (include "smtp-gateway.checks.config" . | fromJsonArray)
+  (include "smtp-gateway.checks.listeners" . | fromJsonArray)
+  (include "smtp-gateway.checks.tls" . | fromJsonArray)
+  (include "smtp-gateway.checks.scaling" . | fromJsonArray)
+  (include "smtp-gateway.checks.test" . | fromJsonArray)
+-}}
+{{- if $faults -}}
+{{- fail (printf "\n\nThese values cannot be used:\n- %s\n" (join "\n- " $faults)) -}}
+{{- end -}}
+{{- end -}}
 
-{{- if ne ($config.backend | default "http") "sandbox" -}}
+{{/* Each of the following gives a list of faults, as JSON. */}}
+{{- define "smtp-gateway.checks.config" -}}
+{{- $faults := list -}}
+{{- $api := .Values.config.api | default dict -}}
+{{- $auth := .Values.config.auth | default dict -}}
+
+{{- if ne (include "smtp-gateway.backend" .) "sandbox" -}}
 {{- if not $api.url -}}
 {{- $faults = append $faults "config.api.url is missing: where is the email API? (-f values-dev.yaml tries it without one)" -}}
 {{- end -}}
@@ -17,59 +30,18 @@ faults are told at once.
 {{- end -}}
 {{- end -}}
 
-{{- $sources := 0 -}}
-{{- range list .Values.tls.existingSecret .Values.tls.certManager.enabled .Values.tls.selfSigned -}}
-{{- if . -}}{{- $sources = add1 $sources -}}{{- end -}}
+{{- range $key, $instead := dict
+  "smtp.listeners" "set listeners, which the Service and the pods follow too"
+  "smtp.port" "set listeners, which the Service and the pods follow too"
+  "http.port" "set http.port, which the Service and the probes follow too"
+  "tls.self_signed" "set tls.selfSigned"
+  "limits.available_memory" "set resources.limits.memory, which it follows"
+  "api.key" "a ConfigMap is no place for a secret; put it in secretFiles or existingSecret, and name it with config.api.key_file"
+-}}
+{{- $section := get $.Values.config (splitList "." $key | first) | default dict -}}
+{{- if hasKey $section (splitList "." $key | last) -}}
+{{- $faults = append $faults (printf "config.%s: %s" $key $instead) -}}
 {{- end -}}
-{{- if ne (int $sources) 1 -}}
-{{- $faults = append $faults "tls: name one source of the certificate: existingSecret, certManager.enabled, or selfSigned for a trial" -}}
-{{- end -}}
-{{- if .Values.tls.certManager.enabled -}}
-{{- if not .Values.tls.certManager.dnsNames -}}
-{{- $faults = append $faults "tls.certManager.dnsNames is missing: which names do applications connect to?" -}}
-{{- end -}}
-{{- if not .Values.tls.certManager.issuerRef.name -}}
-{{- $faults = append $faults "tls.certManager.issuerRef.name is missing: who issues the certificate?" -}}
-{{- end -}}
-{{- end -}}
-
-{{- $listeners := include "smtp-gateway.listeners" . | fromJsonArray -}}
-{{- if not $listeners -}}
-{{- $faults = append $faults "listeners: none is enabled" -}}
-{{- end -}}
-{{- $taken := dict (toString .Values.http.port) "http" -}}
-{{- $ports := dict -}}
-{{- range $listeners -}}
-{{- $containerPort := toString .containerPort -}}
-{{- if hasKey $taken $containerPort -}}
-{{- $faults = append $faults (printf "listeners.%s.containerPort: %s has port %s already" .name (get $taken $containerPort) $containerPort) -}}
-{{- end -}}
-{{- $_ := set $taken $containerPort .name -}}
-{{- $port := toString .port -}}
-{{- if hasKey $ports $port -}}
-{{- $faults = append $faults (printf "listeners.%s.port: %s has port %s already" .name (get $ports $port) $port) -}}
-{{- end -}}
-{{- $_ := set $ports $port .name -}}
-{{- end -}}
-
-{{- if hasKey ($config.smtp | default dict) "listeners" -}}
-{{- $faults = append $faults "config.smtp.listeners: set listeners, which the Service and the pods follow too" -}}
-{{- end -}}
-{{- if hasKey ($config.http | default dict) "port" -}}
-{{- $faults = append $faults "config.http.port: set http.port, which the Service and the probes follow too" -}}
-{{- end -}}
-{{- if hasKey ($config.tls | default dict) "self_signed" -}}
-{{- $faults = append $faults "config.tls.self_signed: set tls.selfSigned" -}}
-{{- end -}}
-{{- if and .Values.proxyProtocol.enabled (not .Values.proxyProtocol.networks) -}}
-{{- $faults = append $faults "proxyProtocol.networks is missing: the load balancer's addresses; a header from elsewhere is never believed" -}}
-{{- end -}}
-
-{{- if and .Values.secretFiles .Values.existingSecret -}}
-{{- $faults = append $faults "secretFiles and existingSecret: use one of them" -}}
-{{- end -}}
-{{- if $api.key -}}
-{{- $faults = append $faults "config.api.key: a ConfigMap is no place for a secret; put it in secretFiles or existingSecret, and name it with config.api.key_file" -}}
 {{- end -}}
 {{- range $auth.accounts -}}
 {{- if or .password .api_key -}}
@@ -77,20 +49,78 @@ faults are told at once.
 {{- end -}}
 {{- end -}}
 
+{{- if and .Values.secretFiles .Values.existingSecret -}}
+{{- $faults = append $faults "secretFiles and existingSecret: use one of them" -}}
+{{- end -}}
+{{- toJson $faults -}}
+{{- end -}}
+
+{{- define "smtp-gateway.checks.listeners" -}}
+{{- $faults := list -}}
+{{- $listeners := include "smtp-gateway.listeners" . | fromJsonArray -}}
+{{- if not $listeners -}}
+{{- $faults = append $faults "listeners: none is enabled" -}}
+{{- end -}}
+{{- $taken := dict "containerPort" (dict (toString .Values.http.port) "http") "port" dict -}}
+{{- range $listener := $listeners -}}
+{{- range $kind, $names := $taken -}}
+{{- $port := get $listener $kind | toString -}}
+{{- with get $names $port -}}
+{{- $faults = append $faults (printf "listeners.%s.%s: %s has port %s already" $listener.name $kind . $port) -}}
+{{- end -}}
+{{- $_ := set $names $port $listener.name -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.proxyProtocol.enabled (not .Values.proxyProtocol.networks) -}}
+{{- $faults = append $faults "proxyProtocol.networks is missing: the load balancer's addresses; a header from elsewhere is never believed" -}}
+{{- end -}}
+{{- toJson $faults -}}
+{{- end -}}
+
+{{- define "smtp-gateway.checks.tls" -}}
+{{- $faults := list -}}
+{{- $sources := compact (list .Values.tls.existingSecret .Values.tls.certManager.enabled .Values.tls.selfSigned) -}}
+{{- if ne (len $sources) 1 -}}
+{{- $faults = append $faults "tls: name one source of the certificate: existingSecret, certManager.enabled, or selfSigned for a trial" -}}
+{{- end -}}
+{{- with .Values.tls.certManager -}}
+{{- if and .enabled (not .dnsNames) -}}
+{{- $faults = append $faults "tls.certManager.dnsNames is missing: which names do applications connect to?" -}}
+{{- end -}}
+{{- if and .enabled (not .issuerRef.name) -}}
+{{- $faults = append $faults "tls.certManager.issuerRef.name is missing: who issues the certificate?" -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $faults -}}
+{{- end -}}
+
+{{- define "smtp-gateway.checks.scaling" -}}
+{{- $faults := list -}}
 {{- if and .Values.autoscaling.enabled .Values.keda.enabled -}}
 {{- $faults = append $faults "autoscaling and keda: enable one of them, both would scale the same pods" -}}
 {{- end -}}
-{{- if and .Values.keda.enabled .Values.keda.prometheus.enabled (not .Values.keda.prometheus.serverAddress) -}}
-{{- $faults = append $faults "keda.prometheus.serverAddress is missing: where is Prometheus?" -}}
-{{- end -}}
 {{- range $scaler := list "autoscaling" "keda" -}}
-{{- $values := index $.Values $scaler -}}
+{{- $values := get $.Values $scaler -}}
 {{- if and $values.enabled (gt (int $values.minReplicas) (int $values.maxReplicas)) -}}
 {{- $faults = append $faults (printf "%s.minReplicas is more than %s.maxReplicas" $scaler $scaler) -}}
 {{- end -}}
+{{- if and $values.enabled (not (dig "requests" "cpu" "" $.Values.resources)) -}}
+{{- $faults = append $faults (printf "resources.requests.cpu is missing: %s scales by the part of it that is used" $scaler) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.keda -}}
+{{- if and .enabled .prometheus.enabled (not .prometheus.serverAddress) -}}
+{{- $faults = append $faults "keda.prometheus.serverAddress is missing: where is Prometheus?" -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $faults -}}
 {{- end -}}
 
-{{- if $faults -}}
-{{- fail (printf "\n\nThese values cannot be used:\n- %s\n" (join "\n- " $faults)) -}}
+{{- define "smtp-gateway.checks.test" -}}
+{{- $faults := list -}}
+{{- $sandbox := eq (include "smtp-gateway.backend" .) "sandbox" -}}
+{{- if and .Values.test.user (not .Values.test.passwordSecret.name) (not $sandbox) -}}
+{{- $faults = append $faults "test.passwordSecret.name is missing: what is the password of test.user?" -}}
 {{- end -}}
+{{- toJson $faults -}}
 {{- end -}}

@@ -21,24 +21,31 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: gateway
 {{- end -}}
 
+{{/* Labels of an object. What selects goes before commonLabels. */}}
 {{- define "smtp-gateway.labels" -}}
 {{ include "smtp-gateway.labelsOf" (list . "gateway") }}
 {{- end -}}
 
-{{/* Labels of another component: (list . "component"). */}}
+{{/* Labels of an object of another component: (list . "component"). */}}
 {{- define "smtp-gateway.labelsOf" -}}
 {{- $component := last . -}}
 {{- with first . -}}
-app.kubernetes.io/name: {{ include "smtp-gateway.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: {{ $component }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := dict
+  "app.kubernetes.io/name" (include "smtp-gateway.name" .)
+  "app.kubernetes.io/instance" .Release.Name
+  "app.kubernetes.io/component" $component
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")
+-}}
+{{- toYaml (merge $own .Values.commonLabels) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Labels of the pods: without the chart's version, which is no reason to replace them. */}}
+{{- define "smtp-gateway.podLabels" -}}
+{{- $selector := include "smtp-gateway.selectorLabels" . | fromYaml -}}
+{{- toYaml (merge $selector .Values.podLabels .Values.commonLabels) -}}
 {{- end -}}
 
 {{- define "smtp-gateway.image" -}}
@@ -76,6 +83,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end -}}
 {{- end -}}
 
+{{- define "smtp-gateway.backend" -}}
+{{- .Values.config.backend | default "http" -}}
+{{- end -}}
+
 {{/* The listeners that are on, as JSON: a list of the entries of .Values.listeners with their name. */}}
 {{- define "smtp-gateway.listeners" -}}
 {{- $listeners := list -}}
@@ -85,6 +96,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end -}}
 {{- end -}}
 {{- toJson $listeners -}}
+{{- end -}}
+
+{{/* The listener that notes and test send to, as JSON. */}}
+{{- define "smtp-gateway.mainListener" -}}
+{{- $listeners := include "smtp-gateway.listeners" . | fromJsonArray -}}
+{{- $main := first $listeners -}}
+{{- range $listeners -}}
+{{- if eq .name "submission" -}}{{- $main = . -}}{{- end -}}
+{{- end -}}
+{{- toJson $main -}}
 {{- end -}}
 
 {{/* The settings file: .Values.config, and what follows from other values. */}}
@@ -108,29 +129,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- toYaml (mergeOverwrite $settings (deepCopy .Values.config)) -}}
 {{- end -}}
 
-{{/* Seconds of a period as the settings write it: 45, "45s", "1m30s". */}}
+{{/* Seconds, rounded up, of a period as the settings write it: 45, "45s", "1m30s". */}}
 {{- define "smtp-gateway.seconds" -}}
 {{- $text := toString . -}}
-{{- $seconds := 0.0 -}}
 {{- if regexMatch "^[0-9]+$" $text -}}
-{{- $seconds = float64 $text -}}
-{{- else -}}
-{{- if not (regexMatch "^([0-9]+ *(ms|s|m|h) *)+$" $text) -}}
-{{- fail (printf "%q is no period: write seconds, or 45s, 1m30s" $text) -}}
-{{- end -}}
-{{- range regexFindAll "[0-9]+ *(ms|s|m|h)" $text -1 -}}
-{{- $number := regexFind "[0-9]+" . | float64 -}}
-{{- $factor := get (dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0) (regexFind "[a-z]+" .) -}}
-{{- $seconds = addf $seconds (mulf $number $factor) -}}
-{{- end -}}
+{{- $text -}}
+{{- else if regexMatch "^([0-9]+(h|m|s|ms) *)+$" $text -}}
+{{- $seconds := 0.0 -}}
+{{- range regexFindAll "[0-9]+(ms|h|m|s)" $text -1 -}}
+{{- $factor := get (dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001) (regexFind "[a-z]+" .) -}}
+{{- $seconds = addf $seconds (mulf (regexFind "[0-9]+" . | float64) $factor) -}}
 {{- end -}}
 {{- ceil $seconds | int -}}
+{{- else -}}
+{{- fail (printf "%q is no period: write seconds, or 45s, 1m30s" $text) -}}
+{{- end -}}
 {{- end -}}
 
-{{/* The longest drain, and a moment to exit: the pause and the deadline are those of the settings. */}}
+{{/* Seconds from SIGTERM to the closing of the listeners: config.drain.pause. */}}
+{{- define "smtp-gateway.drainPause" -}}
+{{- include "smtp-gateway.seconds" (dig "drain" "pause" "10s" .Values.config) -}}
+{{- end -}}
+
+{{/* The longest drain, and a moment to exit. */}}
 {{- define "smtp-gateway.gracePeriod" -}}
-{{- $drain := .Values.config.drain | default dict -}}
-{{- $pause := include "smtp-gateway.seconds" (dig "pause" "10s" $drain) | int -}}
-{{- $deadline := include "smtp-gateway.seconds" (dig "deadline" "45s" $drain) | int -}}
-{{- add $pause $deadline 5 -}}
+{{- $deadline := include "smtp-gateway.seconds" (dig "drain" "deadline" "45s" .Values.config) -}}
+{{- add (include "smtp-gateway.drainPause" .) $deadline 5 -}}
 {{- end -}}
