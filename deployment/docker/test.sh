@@ -113,7 +113,7 @@ options=(
   --memory 64m --memory-swap 64m --cpus 0.5 --pids-limit 64
   --env "SMTP_PORT=$smtp_port" --env "HTTP_PORT=$http_port"
 )
-for file in gateway.yaml tls/tls.crt tls/tls.key secrets/api-key secrets/shop; do
+for file in config/gateway.yaml tls/tls.crt tls/tls.key secrets/api-key secrets/shop; do
   options+=(--volume "$work/${file##*/}:/etc/smtp-gateway/$file:ro")
 done
 # podman mounts /tmp and others to write to; Kubernetes does not.
@@ -125,7 +125,7 @@ health() { curl --silent --output /dev/null --write-out '%{http_code}' "http://1
 times=()
 for _ in 1 2 3 4 5; do
   remove_container
-  container=$("$runner" create "${options[@]}" "$image" --config /etc/smtp-gateway/gateway.yaml)
+  container=$("$runner" create "${options[@]}" "$image" --config /etc/smtp-gateway/config/gateway.yaml)
   begin=$(now_ms)
   "$runner" start "$container" >/dev/null
   until [[ "$(health ready)" == 200 ]]; do
