@@ -4,6 +4,7 @@ mod health;
 mod inbox;
 mod page;
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -57,17 +58,22 @@ pub struct State {
 }
 
 /// Serves until `ends`, then finishes its answers for a moment.
+///
+/// Where all places are taken, who came first has to go: peers that say nothing keep no kubelet out.
 pub async fn serve(socket: TcpListener, state: State, tasks: Tasks, ends: CancellationToken) {
     let router = router(state);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // Each ends its connection when it is dropped.
+    let mut places = VecDeque::<oneshot::Sender<()>>::new();
     loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, socket.accept().await)
-        };
-        match ends.run_until_cancelled(accepted).await {
+        match ends.run_until_cancelled(socket.accept()).await {
             None => break,
-            Some((Ok(place), Ok((stream, _)))) => {
+            Some(Ok((stream, _))) => {
+                places.retain(|place| !place.is_closed());
+                if places.len() == CONNECTIONS {
+                    places.pop_front();
+                }
+                let (place, taken) = oneshot::channel();
+                places.push_back(place);
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEADER_DEADLINE)
@@ -76,12 +82,14 @@ pub async fn serve(socket: TcpListener, state: State, tasks: Tasks, ends: Cancel
                         TowerToHyperService::new(router.clone()),
                     );
                 tasks.spawn(async move {
-                    let _place = place;
                     // A client that breaks off, or stays for too long, has its own reasons.
-                    let _ = timeout(LIFETIME, connection).await;
+                    tokio::select! {
+                        _ = timeout(LIFETIME, connection) => {}
+                        _ = taken => {}
+                    }
                 });
             }
-            Some(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            Some(Err(_)) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
     tasks.drain(GOODBYE, GOODBYE).await;

@@ -1,5 +1,7 @@
 //! Health and metrics: what a kubelet and a Prometheus see.
 
+use std::io::{Read as _, Write as _};
+
 use crate::support::api::FakeApi;
 use crate::support::gateway::Gateway;
 use crate::support::wait_until;
@@ -76,5 +78,23 @@ fn no_label_carries_an_address_a_domain_or_an_account() {
     let (_, text) = gateway.get("/metrics");
     for word in ["canary", "example.com", "\"ann\"", "127.0.0.1"] {
         assert!(!text.contains(word), "{word} is in {text}");
+    }
+}
+
+#[test]
+fn peers_that_say_nothing_do_not_keep_a_probe_out() {
+    let gateway = Gateway::sandbox(|_| {});
+    let connect = || std::net::TcpStream::connect(gateway.http()).unwrap();
+    let mut silent: Vec<_> = (0..64).map(|_| connect()).collect();
+    assert_eq!(gateway.get("/health/live").0, 200);
+    // The first has made room, and only that one.
+    let mut octets = Vec::new();
+    assert_eq!(silent[0].read_to_end(&mut octets).unwrap_or(0), 0);
+    for peer in &mut silent[1..] {
+        let request = "GET /health/live HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+        peer.write_all(request.as_bytes()).unwrap();
+        octets.clear();
+        peer.read_to_end(&mut octets).unwrap();
+        assert!(octets.starts_with(b"HTTP/1.1 200"));
     }
 }
