@@ -59,6 +59,11 @@ def versions():
     return [] if len(set(own.values())) == 1 else [f"{own} differ"]
 
 
+def readme():
+    """The chart's table of values is made from their comments."""
+    return linters.run([sys.executable, render.ROOT / "helm/readme.py", "--check"])
+
+
 def package():
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
@@ -95,6 +100,7 @@ def plant(manifests):
 def main():
     report = Report()
     report.part("versions", CARGO["package"]["version"], versions())
+    report.part("readme", "its table is that of values.yaml", readme())
     renderings, faults = render.all_cases()
     cases = {case.name: case for case in render.cases()}
     looked_at = f"{len(cases)} cases, {len(render.KUBERNETES)} Kubernetes, Helm 3 and 4"
@@ -112,8 +118,8 @@ def main():
     report.part("manifests", looked_at, manifest_faults(renderings))
     if not contents.PROMTOOL.exists():
         report.skipped("nobody tested the alerting rules, promtool is not to be had")
-    faults = settings.default_faults(latest["minimal"], cases["minimal"].values["config"])
-    report.part("defaults", "the chart's are the gateway's", list(faults))
+    told = [settings.default_faults(cases[name], latest[name]) for name in ("minimal", "dev")]
+    report.part("defaults", "the chart's are the gateway's", [*told[0], *told[1]])
     report.part("notes", f"{len(cases)} cases", list(render.notes()))
     looked_at = f"{len(list(render.refusals()))} values that must not pass"
     report.part("refused", looked_at, list(render.refusal_faults()))

@@ -83,16 +83,12 @@ MUTANTS = [
     Mutant("a file mounted elsewhere", "Deployment", f"{CONTAINER}.volumeMounts.0.mountPath", "/etc/smtp-gatway"),
     Mutant("a variable twice", "Deployment", f"{CONTAINER}.env", lambda own: own + own[:1]),
     Mutant("a variable without value", "Deployment", f"{CONTAINER}.env", lambda own: own + [{"name": "LOG_LEVEL", "value": None}]),
-    Mutant("the ServiceMonitor's port is misspelt", "ServiceMonitor", "spec.endpoints.0.port", "metrics"),
-    Mutant("the ServiceMonitor's path is misspelt", "ServiceMonitor", "spec.endpoints.0.path", "/metric"),
     Mutant("a Certificate without issuer", "Certificate", "spec.issuerRef", GONE),
     Mutant("a key that no Certificate has", "Certificate", "spec.privateKey.algoritm", "ECDSA"),
     Mutant("a ScaledObject's field is misspelt", "ScaledObject", "spec", lambda own: renamed(own, "minReplicaCount", "minReplicas"), "keda"),
     Mutant("a ScaledObject scales something else", "ScaledObject", "spec.scaleTargetRef.name", "smtp", "keda"),
-    Mutant("a rule that is no PromQL", "PrometheusRule", "spec.groups.0.rules.0.expr", lambda own: own + ")"),
-    Mutant("a rule asks for a metric nobody has", "PrometheusRule", "spec.groups", lambda own: misspelt(own)),
     Mutant("a label that is too long", "Service", "metadata.labels.app\\.kubernetes\\.io/version", "1" * 64),
-    Mutant("one name for two Services", "Service", "metadata.name", lambda own: own + "-http"),
+    Mutant("one name for two Services", "Service", "metadata.name", "mail-smtp-gateway"),
 ]
 # fmt: on
 

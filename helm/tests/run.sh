@@ -10,5 +10,6 @@ if [[ -n "${CI:-}" && ! -x target/chart-tools/bin/promtool ]]; then
   cat target/chart-tools/promtool.log >&2
   exit 1
 fi
+printf 'building the gateway, which is asked about settings\n'
 cargo build --quiet
 PYTHONDONTWRITEBYTECODE=1 exec target/chart-tools/checks/bin/python helm/tests/main.py

@@ -24,7 +24,7 @@ def faults(manifests):
         for one in manifests.of(kind):
             yield from told(title(one), look(manifests, one))
     for pod in manifests.pods:
-        for look in (probe_faults, service_port_faults, ingress_faults, dns_faults):
+        for look in (probe_faults, service_port_faults, ingress_faults, dns_faults, client_faults):
             yield from told(pod.title, look(manifests, pod))
 
 
@@ -102,6 +102,16 @@ def dns_faults(manifests, pod):
     for protocol in ("UDP", "TCP") if policies else ():
         if not {(53, protocol), (None, protocol)} & allowed(policies, "egress"):
             yield f"no NetworkPolicy lets out DNS over {protocol}"
+
+
+def client_faults(manifests, pod):
+    """The test sends to a Service that is there."""
+    arguments = [word for container in pod.containers for word in container.get("args", [])]
+    for server in [word[9:] for word in arguments if word.startswith("--server=")]:
+        host, _, port = server.partition(":")
+        service = manifests.find("Service", host)
+        if not service or int(port) not in [own["port"] for own in service["spec"]["ports"]]:
+            yield f"sends to {server}, which no Service is"
 
 
 def names(port):

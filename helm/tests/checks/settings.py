@@ -111,22 +111,23 @@ def egress_faults(values, policies):
             yield f"no NetworkPolicy lets out to port {port}, where {key} is"
 
 
-def default_faults(manifests, given):
-    """What the chart sets, besides what was given to it, is the binary's default or has a reason.
+def default_faults(case, manifests):
+    """What the chart sets, besides what the case says, is the binary's default or has a reason.
 
     A reason stands in the chart as "Differs from the binary: <key>: <why>".
     """
     reasons = set()
-    for file in [CHART / "values.yaml", *(CHART / "templates").iterdir()]:
+    files = [CHART / name for name in ("values.yaml", *case.files)]
+    for file in [*files, *(CHART / "templates").iterdir()]:
         reasons |= set(re.findall(r"Differs from the binary: ([a-z_.]+): \w", file.read_text()))
     differing = set()
     for pod in manifests.pods:
         if pod.owner["kind"] == "Deployment":
-            differing |= differences(manifests, pod) - set(keys(given, ""))
+            differing |= differences(manifests, pod) - set(keys(case.values.get("config", {}), ""))
     for key in sorted(differing - reasons):
-        yield f"the chart sets {key}, differently from the binary, and gives no reason"
+        yield f"{case.name}: sets {key}, differently from the binary, and gives no reason"
     for key in sorted(reasons - differing):
-        yield f"the chart tells why {key} differs from the binary, and it does not"
+        yield f"{case.name}: tells why {key} differs from the binary, and it does not"
 
 
 def differences(manifests, pod):
