@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 # Tests that need more than Rust, or much time: each has a target of its own.
 BY_NAME := interop clients faults rollout slow_clients memory tls_scan throughput
-.PHONY: help run test interop clients faults rollout slow memory tls-scan bench fuzz image image-test lint deny \
+.PHONY: help run test chart interop clients faults rollout slow memory tls-scan bench fuzz image image-test lint deny \
 	advisories fmt doc ci clean
 
 help: ## Show this list
@@ -12,6 +12,9 @@ run: ## Start the sandbox: SMTP on 2587 and 2465, inbox on http://127.0.0.1:8080
 
 test: ## Run all tests; needs nothing but Rust
 	cargo test
+
+chart: ## Check the Helm chart, and that its checks find planted mistakes; needs python3
+	bash helm/tests/run.sh
 
 interop: ## Compare with Python on messages that others collected; needs python3 and its testsuite
 	cargo test --test interop -- --nocapture
