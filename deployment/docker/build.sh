@@ -2,7 +2,7 @@
 # Builds the image for this machine's architecture, with docker, podman or buildah, whichever works.
 #
 #   BUILDER        docker, podman or buildah, in place of the first that works
-#   IMAGE          its name (ghcr.io/cakemail/smtp-gateway:dev)
+#   IMAGE          its name, in place of the one that the chart asks for
 #   BUILD_OPTIONS  further options for the builder, such as "--no-cache"
 #
 # Where images are kept and how they are run, podman and buildah take from CONTAINERS_STORAGE_CONF,
@@ -20,12 +20,13 @@ if [[ -z "$builder" ]]; then
   exit 1
 fi
 
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+image=$(deployment/docker/name.sh)
+version=$(awk -F '"' '/^version/ { print $2; exit }' Cargo.toml)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [[ -z "$(git status --porcelain 2>/dev/null)" ]] || revision+=-dirty
-image=${IMAGE:-ghcr.io/cakemail/smtp-gateway:dev}
-created=$(date --utc +%Y-%m-%dT%H:%M:%SZ)
-read -ra options <<<"${BUILD_OPTIONS:-}"
+created=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+
+read -ra options <<<"--file deployment/docker/Dockerfile ${BUILD_OPTIONS:-}"
 case $builder in
   docker) export DOCKER_BUILDKIT=1 ;;
   # Layers are kept, as docker does by itself. Without a label named here, buildah 1.28 takes the old
@@ -34,6 +35,5 @@ case $builder in
 esac
 
 printf 'building %s with %s\n' "$image" "$builder"
-"$builder" build --file deployment/docker/Dockerfile --tag "$image" "${options[@]}" \
-  --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
-  --build-arg "CREATED=$created" .
+"$builder" build "${options[@]}" --tag "$image" --build-arg "VERSION=$version" \
+  --build-arg "REVISION=$revision" --build-arg "CREATED=$created" .

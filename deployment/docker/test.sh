@@ -2,14 +2,14 @@
 # Tests a built image, as Kubernetes would run it: read-only, no capabilities, uid 65532, 64 MiB.
 # Prints sizes and times; ends non-zero at the first thing that is not as it should be.
 #
-#   IMAGE   what to test (ghcr.io/cakemail/smtp-gateway:dev)
+#   IMAGE   what to test, in place of what make image builds
 #   RUNNER  docker or podman, in place of the first that has the image
 #
 # Needs Linux, curl, openssl and python3. Containers use free ports of the host's network.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-image=${IMAGE:-ghcr.io/cakemail/smtp-gateway:dev}
+image=$(./name.sh)
 runner=${RUNNER:-}
 for candidate in docker podman; do
   [[ -z "$runner" ]] && "$candidate" image inspect "$image" >/dev/null 2>&1 && runner=$candidate
@@ -56,7 +56,7 @@ expect 'user' 65532:65532 "$(config .Config.User)"
 expect 'entry point' '[/usr/local/bin/smtp-gateway]' "$(config .Config.Entrypoint)"
 expect 'ports' 'map[2465/tcp:{} 2587/tcp:{} 8080/tcp:{}]' "$(config .Config.ExposedPorts)"
 expect 'port of the first listener' SMTP_PORT=2587 "$(config 'range .Config.Env}}{{println .}}{{end' | grep SMTP || true)"
-expect 'version' "$(sed -n '0,/^version/s/^version = "\(.*\)"$/\1/p' ../../Cargo.toml)" "$(label version)"
+expect 'version' "$(awk -F '"' '/^version/ { print $2; exit }' ../../Cargo.toml)" "$(label version)"
 for name in title description source licenses revision created; do
   [[ "$(label "$name")" =~ ^(unknown)?$ ]] && fail "label $name: '$(label "$name")'"
   ok "$name: $(label "$name")"

@@ -13,7 +13,7 @@
 #   deployment/local/k3d.sh down      the cluster, and all in it
 #
 #   CLUSTER    its name (smtp-gateway)
-#   IMAGE      of the gateway (ghcr.io/cakemail/smtp-gateway:dev)
+#   IMAGE      of the gateway, in place of the one that the chart asks for
 #   HTTP_PORT  of the inbox on this machine (8080)
 #
 # Your own kubeconfig stays as it is: kubectl and helm get one of this cluster's.
@@ -22,7 +22,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 cluster=${CLUSTER:-smtp-gateway}
-export IMAGE=${IMAGE:-ghcr.io/cakemail/smtp-gateway:dev}
+IMAGE=$(deployment/docker/name.sh)
+export IMAGE
 release=smtp-gateway
 
 say() { printf '\n==> %s\n' "$*"; }
@@ -95,23 +96,24 @@ install() {
 }
 
 # forward SERVICE PORT: from a free port of this machine, which it leaves in $port, until this script ends.
-forwards=() scratch=''
+forwards='' scratch=''
 stop_forwards() {
-  local forward
-  for forward in "${forwards[@]}"; do kill "$forward" 2>/dev/null || true; done
+  # shellcheck disable=SC2086 # several
+  [[ -z "$forwards" ]] || kill $forwards 2>/dev/null || true
   [[ -z "$scratch" ]] || rm -rf "$scratch"
 }
 forward() {
-  local log
+  local log pid
   [[ -n "$scratch" ]] || scratch=$(mktemp -d)
   log=$scratch/$1
   # Not by kube: the pid would be that of a shell around it.
   kubectl --namespace "$release" port-forward "service/$1" ":$2" >"$log" 2>&1 &
-  forwards+=($!)
+  pid=$!
+  forwards+=" $pid"
   for _ in $(seq 100); do
     port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$log")
     [[ -z "$port" ]] || return 0
-    kill -0 "${forwards[-1]}" 2>/dev/null || break
+    kill -0 "$pid" 2>/dev/null || break
     sleep 0.1
   done
   cat "$log" >&2
