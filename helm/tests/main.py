@@ -61,7 +61,7 @@ def versions():
 
 def readme():
     """The chart's table of values is made from their comments."""
-    return linters.run([sys.executable, render.ROOT / "helm/readme.py", "--check"])
+    return linters.run([sys.executable, render.ROOT / "helm/generate.py", "--check"])
 
 
 def package():
