@@ -152,6 +152,15 @@ impl Outcome {
             reason: None,
         }
     }
+
+    /// Whether nobody knows what became of it, whatever the client is told.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Delivered { .. } => false,
+            Self::Deferred { cause, .. } => *cause == Deferral::Unknown,
+            Self::Failed { cause, .. } => *cause == Failure::Unknown,
+        }
+    }
 }
 
 /// Why a recipient is deferred. All of these are transient.

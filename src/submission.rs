@@ -258,6 +258,7 @@ impl Intake {
 #[derive(Debug)]
 struct Metrics {
     forwarded: IntCounter,
+    unclear: IntCounter,
     recipients: IntCounterVec,
     remembered: IntCounter,
     senders: IntCounterVec,
@@ -269,6 +270,10 @@ impl Metrics {
             forwarded: registry.counter(
                 "smtp_emails_forwarded_total",
                 "Messages that a backend took for at least one recipient",
+            ),
+            unclear: registry.counter(
+                "smtp_emails_unclear_total",
+                "Messages that the email API may or may not have taken",
             ),
             recipients: registry.counter_by(
                 "smtp_recipients_total",
@@ -301,6 +306,9 @@ impl Metrics {
         let delivered = |outcome: &Outcome| matches!(outcome, Outcome::Delivered { .. });
         if outcomes.iter().any(delivered) {
             self.forwarded.inc();
+        }
+        if outcomes.iter().any(Outcome::is_unknown) {
+            self.unclear.inc();
         }
     }
 }

@@ -129,6 +129,7 @@ fn an_unknown_outcome_can_be_refused_instead_and_is_counted() {
     let reply = gateway.logged_in().submit(&["ann@example.net"], MESSAGE);
     assert!(reply.starts_with("554 5.4.7"), "{reply}");
     assert_eq!(gateway.metric("smtp_unknown_outcomes_total"), 1.0);
+    assert_eq!(gateway.metric("smtp_emails_unclear_total"), 1.0);
     assert_eq!(gateway.metric("smtp_api_errors_total{kind=\"reset\"}"), 1.0);
 }
 

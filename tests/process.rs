@@ -8,6 +8,7 @@ use crate::support::client::SmtpClient;
 use crate::support::gateway::Certificate;
 use crate::support::process::{Process, Scene, command, run, serve};
 use crate::support::volume::Volume;
+use crate::support::wait_until;
 
 #[test]
 fn without_settings_the_start_fails_and_says_all_that_is_missing() {
@@ -355,7 +356,7 @@ fn a_probe_that_sends_nothing_leaves_no_line() {
         probe.expect("220");
     }
     let ended = "smtp_sessions_ended_total{ending=\"peer_left\"} 3";
-    crate::support::wait_until(|| {
+    wait_until(|| {
         crate::support::http::request(http, "GET", "/metrics")
             .1
             .contains(ended)
@@ -393,21 +394,35 @@ fn a_certificate_that_cannot_be_used_is_one_line_and_the_old_one_stays() {
     let start = "the certificate and its key cannot be used: ";
     assert!(detail.starts_with(start), "{told}");
     counted("refused", 1);
+    let is_refused = |value: u8| {
+        let line = format!("smtp_certificate_refused {value}\n");
+        let metrics = || crate::support::http::request(http, "GET", "/metrics").1;
+        wait_until(|| metrics().contains(&line));
+    };
+    is_refused(1);
     SmtpClient::logged_in(smtp, old.client());
+
+    // It is not looked into again, and nothing is wrong any more.
+    volume.publish(old.chain(), old.key());
+    is_refused(0);
+    volume.publish(new.chain(), old.key());
+    process.wait_for(refused);
+    is_refused(1);
 
     volume.publish(new.chain(), new.key());
     let told = process.wait_for("certificate loaded");
     assert_eq!(told["level"], "INFO");
     assert!(told["certificate.not_after"].is_string(), "{told}");
     counted("loaded", 1);
-    counted("refused", 1);
+    counted("refused", 2);
+    is_refused(0);
     SmtpClient::logged_in(smtp, new.client());
 
     process.signal("TERM");
     let (status, log) = process.end();
     assert_eq!(status.code(), Some(0));
     let lines = log.iter().filter(|line| line.contains("certificate"));
-    assert_eq!(lines.count(), 2, "{log:#?}");
+    assert_eq!(lines.count(), 3, "{log:#?}");
 }
 
 #[test]

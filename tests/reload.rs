@@ -191,6 +191,7 @@ fn what_only_a_restart_can_change_is_named_and_what_is_wrong_changes_nothing() {
     assert!(detail.contains("limits.recipient: unknown key"), "{detail}");
     half_written(&gateway.file());
     gateway.wait_for_reloads("refused", 2.0);
+    assert_eq!(gateway.metric("smtp_settings_refused"), 1.0);
     assert!(
         gateway
             .logged_in()
@@ -200,6 +201,7 @@ fn what_only_a_restart_can_change_is_named_and_what_is_wrong_changes_nothing() {
 
     gateway.swap("");
     gateway.process.wait_for("settings loaded");
+    assert_eq!(gateway.metric("smtp_settings_refused"), 0.0);
     assert_eq!(gateway.metric("smtp_settings_waiting_for_restart"), 0.0);
 }
 

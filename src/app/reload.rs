@@ -33,6 +33,7 @@ pub(super) struct Reload {
 
 struct Metrics {
     reloads: IntCounterVec,
+    refused: IntGauge,
     waiting: IntGauge,
 }
 
@@ -50,6 +51,10 @@ impl Reload {
                     "Changes seen in the settings",
                     "result",
                     &[LOADED, REFUSED],
+                ),
+                refused: registry.gauge(
+                    "smtp_settings_refused",
+                    "1 while the settings cannot be used as they are now",
                 ),
                 waiting: registry.gauge(
                     "smtp_settings_waiting_for_restart",
@@ -93,6 +98,7 @@ impl Reload {
 
     fn refuse(&self, faults: &Faults) {
         self.metrics.reloads.with_label_values(&[REFUSED]).inc();
+        self.metrics.refused.set(1);
         let faults = faults.to_string();
         warn!(
             "error.detail" = faults,
@@ -124,6 +130,7 @@ impl Reload {
         let _ = service.authenticator.replace_accounts(&config.auth);
         let _ = self.level.set(&config.log.level);
         self.metrics.reloads.with_label_values(&[LOADED]).inc();
+        self.metrics.refused.set(0);
         let count = i64::try_from(waiting.len()).unwrap_or(i64::MAX);
         self.metrics.waiting.set(count);
         match waiting.is_empty() {

@@ -177,9 +177,9 @@ impl Metrics {
             ),
             replies: registry.counter_by(
                 "smtp_emails_answered_total",
-                "Messages read to their end, by the reply: 250, 4yz or 5yz",
+                "Messages read to their end, by the reply: 250, 4yz, 5yz or none",
                 "reply",
-                &[ACCEPTED, DEFERRED, REFUSED],
+                &[ACCEPTED, DEFERRED, REFUSED, NONE],
             ),
             processing: registry.histogram(
                 "smtp_processing_duration_seconds",
@@ -215,21 +215,42 @@ impl Metrics {
             limits_hit: LimitsHit::new(registry),
         }
     }
+}
 
-    /// Counts a message by its final reply.
-    fn answered(&self, reply: &Reply) {
-        let reply = match (reply.is_positive(), reply.is_permanent()) {
+/// Counts a message by its final reply, and one that never gets any.
+struct Answer<'a> {
+    replies: &'a IntCounterVec,
+    reply: &'static str,
+}
+
+impl<'a> Answer<'a> {
+    fn none_yet(metrics: &'a Metrics) -> Self {
+        Self {
+            replies: &metrics.replies,
+            reply: NONE,
+        }
+    }
+
+    fn is(mut self, reply: &Reply) {
+        self.reply = match (reply.is_positive(), reply.is_permanent()) {
             (true, _) => ACCEPTED,
             (false, true) => REFUSED,
             (false, false) => DEFERRED,
         };
-        self.replies.with_label_values(&[reply]).inc();
+    }
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        self.replies.with_label_values(&[self.reply]).inc();
     }
 }
 
 const ACCEPTED: &str = "accepted";
 const DEFERRED: &str = "deferred";
 const REFUSED: &str = "refused";
+/// It broke, or the drain dropped it.
+const NONE: &str = "none";
 
 const ENDINGS: [Ending; 10] = [
     Ending::Quit,
@@ -258,5 +279,24 @@ fn ending_label(ending: Option<Ending>) -> &'static str {
         Some(Ending::LoneLineBreak) => "lone_line_break",
         Some(Ending::Refused) => "refused",
         None => "peer_left",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::reply;
+
+    #[test]
+    fn a_message_counts_once_by_its_reply_and_one_that_is_dropped_by_none() {
+        let registry = Registry::default();
+        let metrics = Metrics::new(&registry);
+        Answer::none_yet(&metrics).is(&reply::SENDER_OK);
+        Answer::none_yet(&metrics).is(&reply::NO_ROOM);
+        Answer::none_yet(&metrics).is(&reply::NO_ROOM);
+        drop(Answer::none_yet(&metrics));
+        let counts = [ACCEPTED, DEFERRED, REFUSED, NONE]
+            .map(|reply| metrics.replies.with_label_values(&[reply]).get());
+        assert_eq!(counts, [1, 2, 0, 1]);
     }
 }

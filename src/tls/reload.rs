@@ -26,6 +26,7 @@ use crate::tls::{Config, TlsError};
 pub(super) struct InForce {
     certified: ArcSwap<CertifiedKey>,
     not_after: IntGauge,
+    refused: IntGauge,
     reloads: IntCounterVec,
 }
 
@@ -39,6 +40,10 @@ impl InForce {
         Self {
             certified: ArcSwap::new(pair.certified),
             not_after,
+            refused: registry.gauge(
+                "smtp_certificate_refused",
+                "1 while the files hold a certificate that cannot be used",
+            ),
             reloads: registry.counter_by(
                 "smtp_certificate_reloads_total",
                 "Changes seen in the files of the certificate",
@@ -89,6 +94,8 @@ impl Watcher {
         loop {
             tokio::time::sleep(period).await;
             self.poll().await;
+            let is_refused = self.watch.refused.is_some();
+            self.in_force.refused.set(is_refused.into());
         }
     }
 

@@ -262,6 +262,7 @@ fn an_unknown_outcome_can_be_refused_instead_and_is_not_repeated() {
     assert!(reply.starts_with("554 5.4.7"), "{reply}");
     assert_eq!(cakemail.calls(Endpoint::Emails), 1);
     assert_eq!(gateway.metric("smtp_unknown_outcomes_total"), 1.0);
+    assert_eq!(gateway.metric("smtp_emails_unclear_total"), 1.0);
 }
 
 #[test]

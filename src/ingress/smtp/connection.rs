@@ -21,7 +21,7 @@ use crate::auth::{Denied, Identity};
 use crate::ingress::smtp::patience::{Late, Patience};
 use crate::ingress::smtp::stream::Stream;
 use crate::ingress::smtp::{
-    ListenerAuth, ListenerConfig, ListenerTls, Service, ending_label, replies,
+    Answer, ListenerAuth, ListenerConfig, ListenerTls, Service, ending_label, replies,
 };
 use crate::message::date::Date;
 use crate::message::received::Received;
@@ -301,8 +301,10 @@ impl Connection {
             Question::Message(envelope, content) => {
                 self.patience.message_is_over();
                 let submission = self.submission(envelope, content);
+                let service = Arc::clone(&self.service);
+                let answer = Answer::none_yet(&service.metrics);
                 let (reply, then) = self.message(submission, stream, buffer).await;
-                self.service.metrics.answered(&reply);
+                answer.is(&reply);
                 return (reply, then);
             }
         };
