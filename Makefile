@@ -2,7 +2,7 @@
 # Tests that need more than Rust, or much time: each has a target of its own.
 BY_NAME := interop clients faults rollout slow_clients memory tls_scan throughput
 .PHONY: help run test chart interop clients faults rollout slow memory tls-scan bench fuzz image image-test lint deny \
-	advisories fmt doc ci clean
+	advisories workflows fmt doc ci clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -59,6 +59,9 @@ deny: ## Hold the crates below against deny.toml: licences, sources, duplicates;
 
 advisories: ## Ask whether one of them is known to be weak; needs cargo-deny and github.com
 	bash .ci/deny advisories
+
+workflows: ## Look for holes in .github, and for checks that it leaves out; needs zizmor
+	bash .github/scripts/check.sh
 
 fmt: ## Format the code
 	cargo fmt
