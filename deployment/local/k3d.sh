@@ -106,6 +106,7 @@ forward() {
   local log pid
   [[ -n "$scratch" ]] || scratch=$(mktemp -d)
   log=$scratch/$1
+  : >"$log"
   # Not by kube: the pid would be that of a shell around it.
   kubectl --namespace "$release" port-forward "service/$1" ":$2" >"$log" 2>&1 &
   pid=$!
