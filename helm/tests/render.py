@@ -91,32 +91,28 @@ def in_parallel(work, items):
         return list(zip(items, pool.map(lambda item: work(*item), items)))
 
 
-def lint_faults():
-    for (program, case, version), done in in_parallel(lint, everything()):
-        if done.returncode:
-            said = (done.stdout + done.stderr).strip()
-            yield f"{program} lint, {case.name}, Kubernetes {version}: {said}"
-
-
 def everything():
     return itertools.product(HELMS, cases(), KUBERNETES)
 
 
 def all_cases():
-    """The distinct renderings, and the faults of Helm."""
-    faults = list(lint_faults())
-    renderings = {}
+    """The distinct renderings, and the faults of Helm, each told once."""
+    faults, renderings = {}, {}
+    for (program, case, version), done in in_parallel(lint, everything()):
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip()
+            faults.setdefault(said, f"{program} lint, {case.name}, Kubernetes {version}")
     for (program, case, version), done in in_parallel(template, everything()):
         where = f"{case.name}, Kubernetes {version}"
         if done.returncode or done.stderr:
-            faults.append(f"{program} template, {where}: {done.stderr.strip()}")
+            faults.setdefault(done.stderr.strip(), f"{program} template, {where}")
         elif program == HELMS[0]:
             manifests = Manifests(done.stdout, case.outside)
             renderings[case.name, version] = Rendering(case, version, manifests)
         elif done.stdout != renderings[case.name, version].manifests.text:
-            faults.append(f"{where}: {' and '.join(HELMS)} render different manifests")
+            faults.setdefault(f"{' and '.join(HELMS)} render different manifests", where)
     distinct = {(own.case.name, own.manifests.text): own for own in renderings.values()}
-    return list(distinct.values()), faults
+    return list(distinct.values()), [f"{where}: {said}" for said, where in faults.items()]
 
 
 def notes():
@@ -126,7 +122,7 @@ def notes():
         text = done.stdout.partition("\nNOTES:\n")[2]
         if done.returncode or not text.strip():
             yield f"{case.name}: prints no notes: {done.stderr.strip()}"
-        for sign in ("<no value>", "%!", "<nil>"):
+        for sign in ("%!", "<nil>"):
             if sign in text:
                 yield f"{case.name}: its notes hold {sign}"
 
