@@ -14,7 +14,6 @@ HELM = pathlib.Path(__file__).parent
 CHART = HELM / "smtp-gateway"
 SETTINGS = HELM.parent / "docs/settings.md"
 MARK = "<!-- What follows is made from values.yaml by helm/generate.py. -->\n"
-SECRETS = ("key", "api_key", "password", "password_hash")
 
 
 def readme():
@@ -68,8 +67,9 @@ def settings(page):
         for part in sections:
             node = node.setdefault(part, {})
         node[name] = types(default)
-        if name in SECRETS:
-            node[f"{name}_file"] = ["string"]
+        # Secrets can be read from a file; those of accounts have no row of their own.
+        if name == "key":
+            node["key_file"] = ["string"]
     return tree
 
 
