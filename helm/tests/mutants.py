@@ -11,6 +11,7 @@ import typing
 import yaml
 
 import checks
+from checks import contents
 from manifests import Dumper, Manifests
 
 GONE = object()
@@ -76,6 +77,7 @@ MUTANTS = [
     Mutant("a port that the gateway does not bind", "Deployment", f"{CONTAINER}.ports.0.containerPort", 587),
     Mutant("another ServiceAccount", "Deployment", f"{POD}.serviceAccountName", "gateway"),
     Mutant("a Secret's name is misspelt", "Certificate", "spec.secretName", "mail-tsl"),
+    Mutant("a volume's Secret is misspelt", "Deployment", f"{POD}.volumes.1.secret.secretName", "mail-tsl"),
     Mutant("a ConfigMap's key is misspelt", "ConfigMap", "data", lambda own: renamed(own, "gateway.yaml", "gatway.yaml")),
     Mutant("settings that the gateway refuses", "ConfigMap", "data.gateway\\.yaml", lambda own: own + "\nlimit: {recipients: 5}\n"),
     Mutant("settings with a key twice", "ConfigMap", "data.gateway\\.yaml", lambda own: own + own),
@@ -91,26 +93,28 @@ MUTANTS = [
     Mutant("a ScaledObject scales something else", "ScaledObject", "spec.scaleTargetRef.name", "smtp", "keda"),
     Mutant("a rule that is no PromQL", "PrometheusRule", "spec.groups.0.rules.0.expr", lambda own: own + ")"),
     Mutant("a rule asks for a metric nobody has", "PrometheusRule", "spec.groups", lambda own: misspelt(own)),
+    Mutant("a dashboard that is no JSON", "ConfigMap", "data", lambda own: {key: own[key].replace("}", "", 1) for key in own if key.endswith(".json")} or own),
+    Mutant("the test sends to nobody", "Pod", "spec.containers.0.args", lambda own: [word.replace("=mail-smtp", "=mail-stmp") for word in own]),
+    Mutant("the test's command line is misspelt", "Pod", "spec.containers.0.args", lambda own: [word.replace("--subject", "--sbject") for word in own]),
     Mutant("a label that is too long", "Service", "metadata.labels.app\\.kubernetes\\.io/version", "1" * 64),
     Mutant("one name for two Services", "Service", "metadata.name", "mail-smtp-gateway"),
 ]
 # fmt: on
 
 
+# Without promtool nobody can tell a rule that is wrong.
+if not contents.PROMTOOL.exists():
+    MUTANTS = [mutant for mutant in MUTANTS if mutant.kind != "PrometheusRule"]
 # One more is planted in the text.
 COUNT = len(MUTANTS) + 1
 
 
 def misspelt(groups):
-    """The groups with the metric of the first alert misspelt."""
+    """The groups with the metric of the first rule misspelt."""
     groups = copy.deepcopy(groups)
-    alert = next(
-        rule
-        for group in groups
-        for rule in group["rules"]
-        if "alert" in rule and "smtp_" in rule["expr"]
-    )
-    alert["expr"] = alert["expr"].replace("smtp_", "smpt_", 1)
+    rules = [rule for group in groups for rule in group["rules"]]
+    rule = next(rule for rule in rules if "(smtp_" in rule["expr"])
+    rule["expr"] = rule["expr"].replace("(smtp_", "(smpt_", 1)
     return groups
 
 

@@ -9,8 +9,8 @@ uv_version=0.13.9
 tools=$PWD/target/chart-tools
 from=$PWD/helm/tests/requirements
 
-wanted=$(cat "$0" helm/tests/crd_schemas.py "$from"/*.txt | sha256sum)
-if [[ -f $tools/stamp && $(<"$tools/stamp") == "$wanted" ]]; then
+wanted=$(cat helm/tests/{tools.sh,crd_schemas.py} "$from"/*.txt | sha256sum)
+if [[ -f $tools/stamp && $(<"$tools/stamp") == "$wanted" && -x $tools/bin/promtool ]]; then
   exit 0
 fi
 
@@ -24,11 +24,16 @@ if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 
 printf 'installing the tools into target/chart-tools\n'
-rm -rf "$tools"
-mkdir -p "$tools/bin"
+parts=(checks checkov helm promtool)
+if [[ -f $tools/stamp && $(<"$tools/stamp") == "$wanted" ]]; then
+  parts=(promtool)
+else
+  rm -rf "$tools"
+  mkdir -p "$tools/bin"
+  python3 -m venv "$tools/uv"
+  "$tools/uv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "uv==$uv_version"
+fi
 export UV_CACHE_DIR=$tools/cache UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
-python3 -m venv "$tools/uv"
-"$tools/uv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "uv==$uv_version"
 uv() { "$tools/uv/bin/uv" "$@"; }
 
 install_checks() {
@@ -65,7 +70,7 @@ install_promtool() {
     return
   fi
   command -v apt-get >/dev/null || return 0
-  mkdir "$tools/deb"
+  mkdir -p "$tools/deb"
   (
     cd "$tools/deb"
     if ! apt-get download -qq prometheus 2>/dev/null; then
@@ -77,7 +82,7 @@ install_promtool() {
 }
 
 started=()
-for part in checks checkov helm promtool; do
+for part in "${parts[@]}"; do
   (
     set -e
     "install_$part"
@@ -94,7 +99,4 @@ for part in "${started[@]}"; do
 done
 ((!broken)) || exit 1
 rm -rf "$tools/cache"
-# Tried again at the next run where promtool could not be had.
-if [[ -x $tools/bin/promtool ]]; then
-  printf '%s\n' "$wanted" >"$tools/stamp"
-fi
+printf '%s\n' "$wanted" >"$tools/stamp"
