@@ -15,8 +15,7 @@ chmod +x "$kind"
 
 "$kind" create cluster --image "$node" --wait 120s
 # Under the name that the chart asks for, so that nobody looks for it elsewhere.
-version=$(sed -n 's/^appVersion: //p' helm/smtp-gateway/Chart.yaml)
-skopeo copy "oci-archive:$archive" "docker-archive:$archive.docker:ghcr.io/cakemail/smtp-gateway:$version"
+skopeo copy "oci-archive:$archive" "docker-archive:$archive.docker:$(deployment/docker/name.sh)"
 "$kind" load image-archive "$archive.docker"
 
 kubectl create namespace smtp-gateway
