@@ -9,5 +9,7 @@ docker buildx create --name attesting --driver docker-container
 mkdir -p "$(dirname "$archive")"
 BUILDER=docker BUILDX_BUILDER=attesting \
   BUILD_OPTIONS="--output=type=oci,dest=$archive --provenance=mode=max --sbom=true" make image
+python3 .github/scripts/sbom.py "$archive" target/sbom
+
 skopeo copy "oci-archive:$archive" "docker-archive:$archive.docker:$IMAGE"
 docker load --input "$archive.docker"

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# release.sh vX.Y.Z IMAGE: makes the release of that tag: the notes, the chart in target/, and what is in
-# the image. IMAGE has its digest. Needs docker login and GH_TOKEN.
+# release.sh vX.Y.Z IMAGE: makes the release of that tag: the notes, the chart, and what is in the images of
+# target/image-*. IMAGE has its digest. Needs GH_TOKEN.
 set -euo pipefail
 tag=$1 image=$2
 
-for architecture in amd64 arm64; do
-  sbom=target/smtp-gateway-${tag#v}-linux-$architecture.spdx.json
-  docker buildx imagetools inspect "$image" --format "{{json (index .SBOM \"linux/$architecture\").SPDX}}" >"$sbom"
-  jq --exit-status .spdxVersion "$sbom"
+for archive in target/image-*/image.tar; do
+  architecture=${archive#target/image-}
+  python3 .github/scripts/sbom.py "$archive" "target/smtp-gateway-${tag#v}-${architecture%/*}"
 done
 
 {
