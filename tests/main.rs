@@ -20,6 +20,7 @@ mod limits;
 mod limits_met;
 mod live_dialogues;
 mod message_corpus;
+mod metrics_named;
 mod named_tests;
 mod outcomes;
 mod process;

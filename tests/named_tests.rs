@@ -7,7 +7,7 @@ const THREATS: &str = include_str!("../docs/threat-model.md");
 const CONTRACT: &str = include_str!("../docs/contract.md");
 
 /// Sources below a folder.
-fn sources(folder: &str) -> Vec<PathBuf> {
+pub(crate) fn sources(folder: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     while let Some(folder) = folders.pop() {
