@@ -1,4 +1,5 @@
-"""Files in ConfigMaps are what their names say, and alerting rules fire when they should."""
+"""Files in ConfigMaps are what their names say, dashboards ask what can be asked, and alerting rules
+fire when they should."""
 
 import functools
 import json
@@ -29,12 +30,31 @@ def faults(manifests):
 def file_faults(name, content):
     try:
         if name.endswith(".json"):
-            json.loads(content)
+            yield from dashboard_faults(json.loads(content).get("panels", []))
         elif name.endswith((".yaml", ".yml")):
             yaml.load(content, Loader)
             yield from text.faults_of(content)
     except (ValueError, yaml.YAMLError) as fault:
         yield str(fault)
+
+
+def dashboard_faults(panels):
+    """Panels that share an id or explain nothing, and what promtool says of their expressions."""
+    ids = [panel["id"] for panel in panels]
+    if len(set(ids)) < len(ids):
+        yield "two panels have one id"
+    rules = []
+    for panel in panels:
+        if panel["type"] != "row" and not panel.get("description"):
+            yield f"the panel {panel['title']} has no description"
+        for target in panel.get("targets", []):
+            expression = target["expr"].replace("$__rate_interval", "5m").replace("$__range", "6h")
+            rules.append({"record": f"panel:{panel['id']}:{target['refId']}", "expr": expression})
+    if rules and PROMTOOL.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            text = yaml.dump({"groups": [{"name": "dashboard", "rules": rules}]}, Dumper=Dumper)
+            pathlib.Path(folder, "panels.yaml").write_text(text)
+            yield from promtool(folder, "check", "rules", "panels.yaml")
 
 
 @functools.cache
