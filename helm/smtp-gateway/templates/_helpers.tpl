@@ -26,10 +26,9 @@ app.kubernetes.io/component: gateway
 {{ include "smtp-gateway.labelsOf" (list . "gateway") }}
 {{- end -}}
 
-{{/* Labels of an object of another component, or with more labels: (list . "component" .Values.more). */}}
+{{/* Labels of an object of another component: (list . "component"). */}}
 {{- define "smtp-gateway.labelsOf" -}}
-{{- $component := index . 1 -}}
-{{- $more := slice . 2 | first | default dict -}}
+{{- $component := last . -}}
 {{- with first . -}}
 {{- $own := dict
   "app.kubernetes.io/name" (include "smtp-gateway.name" .)
@@ -39,7 +38,7 @@ app.kubernetes.io/component: gateway
   "app.kubernetes.io/managed-by" .Release.Service
   "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")
 -}}
-{{- toYaml (merge $own $more .Values.commonLabels) -}}
+{{- toYaml (merge $own .Values.commonLabels) -}}
 {{- end -}}
 {{- end -}}
 
