@@ -26,9 +26,10 @@ app.kubernetes.io/component: gateway
 {{ include "smtp-gateway.labelsOf" (list . "gateway") }}
 {{- end -}}
 
-{{/* Labels of an object of another component: (list . "component"). */}}
+{{/* Labels of an object of another component, or with more labels: (list . "component" .Values.more). */}}
 {{- define "smtp-gateway.labelsOf" -}}
-{{- $component := last . -}}
+{{- $component := index . 1 -}}
+{{- $more := slice . 2 | first | default dict -}}
 {{- with first . -}}
 {{- $own := dict
   "app.kubernetes.io/name" (include "smtp-gateway.name" .)
@@ -38,7 +39,7 @@ app.kubernetes.io/component: gateway
   "app.kubernetes.io/managed-by" .Release.Service
   "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")
 -}}
-{{- toYaml (merge $own .Values.commonLabels) -}}
+{{- toYaml (merge $own $more .Values.commonLabels) -}}
 {{- end -}}
 {{- end -}}
 
