@@ -91,7 +91,7 @@ impl App {
         );
         let mut listeners = Vec::new();
         for listener in config.smtp.listeners() {
-            listeners.push(bind(listener).await?);
+            listeners.push(bind(listener)?);
         }
         let http = config.http.address();
         let http = TcpListener::bind(http)
@@ -212,10 +212,9 @@ async fn tidy(service: Arc<Service>, draining: CancellationToken) {
     }
 }
 
-async fn bind(config: ListenerConfig) -> anyhow::Result<Listener> {
+fn bind(config: ListenerConfig) -> anyhow::Result<Listener> {
     let address = config.address();
     Listener::bind(config)
-        .await
         .with_context(|| format!("cannot listen on {address} for SMTP (smtp.listeners, SMTP_PORT)"))
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tracing::warn;
 
 use crate::ingress::smtp::connection::Connection;
@@ -26,9 +26,16 @@ pub struct Listener {
 impl Listener {
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(config: ListenerConfig) -> io::Result<Self> {
+    pub fn bind(config: ListenerConfig) -> io::Result<Self> {
+        let address = config.address();
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
         Ok(Self {
-            socket: TcpListener::bind(config.address()).await?,
+            socket: socket.listen(BACKLOG)?,
             config: Arc::new(config),
         })
     }
@@ -255,6 +262,10 @@ impl Drop for Place {
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that wait to be accepted, as many as systems allow by default. Behind a rollout all clients
+/// come back at once. One that finds no room believes to be connected and waits for the greeting, which
+/// comes when its system tries again: after a second, or after many.
+const BACKLOG: u32 = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -304,5 +315,23 @@ mod tests {
         let places: Vec<_> = (0..3).map(|_| admit(&connections, "127.0.0.1")).collect();
         assert!(places.iter().all(Result::is_ok));
         assert!(admit(&connections, "127.0.0.1").is_err());
+    }
+
+    // Other systems hold the line shorter than a program asks for.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn clients_that_come_all_at_once_wait_in_line() {
+        let listener = Listener::bind(ListenerConfig {
+            host: [127, 0, 0, 1].into(),
+            port: 0,
+            ..ListenerConfig::default()
+        });
+        let address = listener.as_ref().unwrap().address().unwrap();
+        let patience = Duration::from_secs(10);
+        // Nobody accepts them yet.
+        let waiting: Vec<_> = (0..500)
+            .map(|_| std::net::TcpStream::connect_timeout(&address, patience).unwrap())
+            .collect();
+        assert_eq!(waiting.len(), 500);
     }
 }
