@@ -258,6 +258,11 @@ impl Cakemail {
     pub(crate) fn most_at_once(&self) -> usize {
         self.server.most_at_once()
     }
+
+    /// Connections that were closed, by whichever side.
+    pub(crate) fn closed(&self) -> usize {
+        self.server.closed()
+    }
 }
 
 impl Endpoint {

@@ -168,11 +168,13 @@ pub(crate) struct Server<A> {
     runtime: Option<tokio::runtime::Runtime>,
 }
 
-/// Requests that have been read and not answered.
 #[derive(Default)]
 struct Load {
+    /// Requests that have been read and not answered.
     now: AtomicUsize,
     most: AtomicUsize,
+    /// Connections that have been closed.
+    closed: AtomicUsize,
 }
 
 impl<A: Api> Server<A> {
@@ -191,7 +193,10 @@ impl<A: Api> Server<A> {
         runtime.spawn(async move {
             while let Ok((stream, _)) = socket.accept().await {
                 let (api, load) = serving.clone();
-                handle.spawn(async move { serve(stream, &*api, &load).await });
+                handle.spawn(async move {
+                    serve(stream, &*api, &load).await;
+                    load.closed.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
         Self {
@@ -213,6 +218,11 @@ impl<A: Api> Server<A> {
     /// The most requests that there were at the same time, read and not answered.
     pub(crate) fn most_at_once(&self) -> usize {
         self.load.most.load(Ordering::SeqCst)
+    }
+
+    /// Connections that were closed, by whichever side.
+    pub(crate) fn closed(&self) -> usize {
+        self.load.closed.load(Ordering::SeqCst)
     }
 }
 
