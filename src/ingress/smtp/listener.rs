@@ -329,9 +329,9 @@ mod tests {
         let address = listener.as_ref().unwrap().address().unwrap();
         let patience = Duration::from_secs(10);
         // Nobody accepts them yet.
-        let waiting: Vec<_> = (0..500)
-            .map(|_| std::net::TcpStream::connect_timeout(&address, patience).unwrap())
+        let waiting: io::Result<Vec<_>> = (0..500)
+            .map(|_| std::net::TcpStream::connect_timeout(&address, patience))
             .collect();
-        assert_eq!(waiting.len(), 500);
+        assert!(waiting.is_ok(), "{waiting:?}");
     }
 }
